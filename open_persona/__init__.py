@@ -1,0 +1,1 @@
+"""The front door: the ``open-persona`` command, the local stack, the doctor and the demo."""

@@ -1,0 +1,42 @@
+"""Everything that can stop the ``open-persona`` command, as one tree.
+
+::
+
+    OpenPersonaError         message says what happened and what to do; the command exits with 1
+    ├── ToolMissing          a program that the command needs is not installed
+    ├── FetchFailed          opencode or ripgrep could not be fetched, or is not what it should be
+    ├── HomeRefused          OPEN_PERSONA_HOME is no place to keep state and secrets
+    ├── PortTaken            another program listens where a service should
+    ├── ServiceFailed        a service ended or did not become ready in time
+    └── ServiceUnreachable   a running service did not answer, or answered with an error
+"""
+
+from __future__ import annotations
+
+
+class OpenPersonaError(Exception):
+    """Root of the tree: ``str(error)`` is shown to the person at the terminal."""
+
+
+class ToolMissing(OpenPersonaError):
+    """A program that the command needs is not installed."""
+
+
+class FetchFailed(OpenPersonaError):
+    """opencode or ripgrep could not be fetched, or is not what it should be."""
+
+
+class HomeRefused(OpenPersonaError):
+    """OPEN_PERSONA_HOME is no place to keep state and secrets."""
+
+
+class PortTaken(OpenPersonaError):
+    """Another program listens where a service should."""
+
+
+class ServiceFailed(OpenPersonaError):
+    """A service ended or did not become ready in time."""
+
+
+class ServiceUnreachable(OpenPersonaError):
+    """A running service did not answer, or answered with an error."""
