@@ -1,0 +1,110 @@
+"""What an integration says of itself: the model of ``mcp_servers/<name>/manifest.yaml``.
+
+Only the shape of one manifest lives here. Rules that need the rest of the catalog
+(unique ports, no name a prefix of another) are in ``hub.catalog``.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, field_validator
+
+Risk = Literal["read", "write", "destructive"]
+"""What a tool can do to the user's data; ``destructive`` is never on unless a persona names the tool."""
+
+NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
+TOOL_PATTERN = r"^[a-zA-Z][a-zA-Z0-9_-]*$"
+SETTING_PATTERN = r"^[a-z][a-z0-9_]*$"
+
+Port = Annotated[int, Field(ge=1024, le=65535)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PythonTransport(_Strict):
+    """A server of ours: ``server.py`` in the integration's folder, run by the launcher on ``port``."""
+
+    type: Literal["python"]
+    port: Port
+
+
+class CommandTransport(_Strict):
+    """A stdio server that somebody else wrote, run by the launcher behind HTTP on ``port``."""
+
+    type: Literal["command"]
+    port: Port
+    command: Annotated[list[str], Field(min_length=1)]
+
+
+class HttpTransport(_Strict):
+    """A server that runs elsewhere; ``url`` is its MCP endpoint."""
+
+    type: Literal["http"]
+    url: HttpUrl
+
+
+Transport = Annotated[PythonTransport | CommandTransport | HttpTransport, Field(discriminator="type")]
+
+
+class Setting(_Strict):
+    """One setting: a field in Open WebUI (``scope: user``) and a header at the server."""
+
+    key: Annotated[str, Field(pattern=SETTING_PATTERN)]
+    title: Annotated[str, Field(min_length=1)]
+    scope: Literal["user", "deployment"] = "user"
+    secret: bool = False
+    required: bool = False
+    description: str = ""
+    help_url: HttpUrl | None = None
+
+
+class Limits(_Strict):
+    """Bounds on one tool call: seconds, bytes of its result, and calls a minute for one user."""
+
+    timeout_s: Annotated[float, Field(gt=0, le=600)] = 25
+    max_result_bytes: Annotated[int, Field(ge=1000, le=10_000_000)] = 60_000
+    calls_per_minute: Annotated[int, Field(ge=1)] = 60
+
+
+class ProbeSettings(_Strict):
+    """How often and how patiently the hub asks whether the server answers."""
+
+    interval_s: Annotated[float, Field(ge=0.2, le=3600)] = 30
+    timeout_s: Annotated[float, Field(gt=0, le=60)] = 5
+    failures_before_down: Annotated[int, Field(ge=1)] = 3
+    successes_before_up: Annotated[int, Field(ge=1)] = 1
+
+
+class Manifest(_Strict):
+    """One integration, as its folder states it."""
+
+    manifest_version: Literal[1]
+    name: Annotated[str, Field(pattern=NAME_PATTERN, max_length=40)]
+    title: Annotated[str, Field(min_length=1, max_length=80)]
+    description: Annotated[str, Field(min_length=1, max_length=400)]
+    documentation: str = "README.md"
+    transport: Transport
+    settings: tuple[Setting, ...] = ()
+    tools: dict[str, Risk] = Field(default_factory=dict)
+    limits: Limits = Limits()
+    probe: ProbeSettings = ProbeSettings()
+
+    @field_validator("tools")
+    @classmethod
+    def _tool_names(cls, tools: dict[str, Risk]) -> dict[str, Risk]:
+        for name in tools:
+            if not re.match(TOOL_PATTERN, name):
+                raise ValueError(f"tool name {name!r}: use letters, digits, '_' and '-', starting with a letter")
+        return tools
+
+    @field_validator("settings")
+    @classmethod
+    def _setting_keys(cls, settings: tuple[Setting, ...]) -> tuple[Setting, ...]:
+        keys = [setting.key for setting in settings]
+        if repeated := {key for key in keys if keys.count(key) > 1}:
+            raise ValueError(f"settings named twice: {', '.join(sorted(repeated))}")
+        return settings

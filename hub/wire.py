@@ -1,0 +1,166 @@
+"""What the hub's HTTP API says of the integrations: the models that the sidecar and the CLI read.
+
+``GET /api/v1/integrations`` answers a :class:`CatalogView`, ``…/{name}`` one :class:`IntegrationView`,
+``…/{name}/history`` a :class:`HistoryView`, ``POST …/{name}/probe`` a :class:`ProbeResult` and ``GET /status`` a
+:class:`StatusView`. Times are UTC.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from hub.manifest import Limits, Risk, Setting
+
+Health = Literal["starting", "healthy", "degraded", "down", "invalid"]
+AdminState = Literal["enabled", "disabled"]
+Reason = Literal[
+    "refused",
+    "timeout",
+    "http_error",
+    "auth",
+    "not_found",
+    "host_rejected",
+    "bad_protocol",
+    "tools_mismatch",
+    "tools_changed",
+    "invalid_manifest",
+    "too_large",
+    "name_unresolved",
+    "disabled",
+    "internal",
+]
+"""Why an integration is not healthy: a closed list, so that it can be a metric label."""
+
+ToolState = Literal["approved", "missing", "unlisted"]
+"""``approved``: stated by the manifest and listed by the server; ``missing``: only stated; ``unlisted``: only
+listed."""
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ToolView(_Wire):
+    """One tool of an integration; ``fingerprint`` is the SHA-256 of its definition as the server lists it."""
+
+    name: str
+    risk: Risk
+    state: ToolState
+    description: str = ""
+    fingerprint: str = ""
+
+
+class IntegrationView(_Wire):
+    """One integration: what its manifest states and how it does now.
+
+    ``url`` is the server's own MCP endpoint, empty for an invalid manifest. ``reason`` and ``action`` are set
+    whenever ``health`` is not ``healthy``. ``uptime_24h`` is a fraction of 1, null before the first probe.
+    ``changed_tools`` are the tools whose definition, or presence, changed at ``tools_changed_at``.
+    """
+
+    name: str
+    title: str
+    description: str = ""
+    admin_state: AdminState
+    health: Health
+    reason: Reason | None = None
+    detail: str = ""
+    action: str = ""
+    url: str = ""
+    settings: tuple[Setting, ...] = ()
+    limits: Limits = Limits()
+    tools: tuple[ToolView, ...] = ()
+    tool_fingerprint: str = ""
+    protocol: str = ""
+    latency_ms: float | None = None
+    last_ok_at: datetime | None = None
+    last_change_at: datetime | None = None
+    uptime_24h: float | None = None
+    tools_changed_at: datetime | None = None
+    changed_tools: tuple[str, ...] = ()
+
+    @property
+    def answers(self) -> bool:
+        """Whether a turn may use it now."""
+        return self.admin_state == "enabled" and self.health in ("healthy", "degraded")
+
+
+class CatalogView(_Wire):
+    """All integrations, sorted by name. ``revision`` covers manifests, tools, states and reasons, not measurements."""
+
+    revision: str
+    boot_id: str
+    integrations: tuple[IntegrationView, ...]
+
+
+class ProbeResult(_Wire):
+    """One health check, as stored by the monitor and as answered to "check now".
+
+    ``stage`` is the last stage reached. ``tools`` maps each listed tool to its fingerprint.
+    """
+
+    name: str
+    at: datetime
+    ok: bool
+    reason: Reason | None = None
+    detail: str = ""
+    action: str = ""
+    stage: Literal["tcp", "healthz", "post", "handshake", "tools", "done"]
+    latency_ms: float
+    protocol: str = ""
+    tools: dict[str, str] = {}
+
+
+class HistoryEntry(_Wire):
+    """One stored probe."""
+
+    at: datetime
+    ok: bool
+    health: Health
+    reason: Reason | None = None
+    latency_ms: float
+
+
+class HistoryView(_Wire):
+    """The stored probes of one integration, newest first."""
+
+    name: str
+    entries: tuple[HistoryEntry, ...]
+
+
+class StatusTool(_Wire):
+    """One tool in ``GET /status``."""
+
+    name: str
+    risk: Risk
+    state: ToolState
+    fingerprint: str
+
+
+class StatusEntry(_Wire):
+    """One integration in ``GET /status``."""
+
+    name: str
+    title: str
+    admin_state: AdminState
+    health: Health
+    reason: Reason | None
+    action: str
+    latency_ms: float | None
+    tools: tuple[StatusTool, ...]
+    tool_fingerprint: str
+    protocol: str
+    last_ok_at: datetime | None
+    last_change_at: datetime | None
+    uptime_24h: float | None
+
+
+class StatusView(_Wire):
+    """``GET /status``. ``counts`` has every health and ``disabled``; a disabled integration counts there alone."""
+
+    revision: str
+    counts: dict[str, int]
+    integrations: tuple[StatusEntry, ...]
