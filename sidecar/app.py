@@ -1,0 +1,33 @@
+"""The sidecar's ASGI app."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from sidecar.errors import SidecarError
+from sidecar.routes import error_response, router
+from sidecar.services import run_services
+from sidecar.settings import Settings
+from sidecar.streaming import finish_turns
+
+FINISH_S = 5.0
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The OpenAI surface and the broker; services live as long as the app's lifespan."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with run_services(settings) as services:
+            app.state.services = services
+            app.router.routes.extend(services.broker.routes())
+            yield
+            await finish_turns(FINISH_S)
+
+    app = FastAPI(title="Open Persona sidecar", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app.add_exception_handler(SidecarError, error_response)
+    app.include_router(router)
+    return app

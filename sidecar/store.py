@@ -1,0 +1,129 @@
+"""What the sidecar must remember across restarts, in one SQLite file: the answers of chats, the personas of users.
+
+Methods block for about a millisecond; the event loop calls them through ``asyncio.to_thread``.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Column, Float, MetaData, String, Table, create_engine, event, select, text
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.engine import Engine
+
+from sidecar.errors import SidecarError
+
+SCHEMA_VERSION = 1
+_metadata = MetaData()
+_answers = Table(
+    "answers",
+    _metadata,
+    Column("user", String, primary_key=True),
+    Column("chat", String, primary_key=True),
+    Column("answer", String, primary_key=True),
+    Column("parent", String, nullable=False),
+    Column("persona", String, nullable=False),
+    Column("session", String, nullable=False),
+    Column("message", String, nullable=False),
+    Column("at", Float, nullable=False),
+)
+_personas = Table(
+    "personas",
+    _metadata,
+    Column("user", String, primary_key=True),
+    Column("persona", String, primary_key=True),
+    Column("model", String, nullable=False),
+    Column("picked", String, nullable=False),
+    Column("meta", String, nullable=False),
+    Column("at", Float, nullable=False),
+)
+
+
+class StoreError(SidecarError):
+    """The file was written by a newer version, or cannot be opened."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer of a chat: ``parent`` is the answer that its user message followed ("" at the start).
+
+    ``session`` and ``message`` are opencode's, empty for a persona without memory.
+    """
+
+    user: str
+    chat: str
+    answer: str
+    parent: str
+    persona: str
+    session: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class KnownPersona:
+    """A persona that a user has used: the base model, the Model that was picked, and its meta as JSON."""
+
+    persona: str
+    model: str
+    picked: str
+    meta: str
+
+
+class Store:
+    """``path`` is made when it is missing. Raises ``StoreError``."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._engine = _open(path)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def remember_answer(self, answer: Answer) -> None:
+        """Adds the answer, or replaces what was known of it."""
+        values = {**vars(answer), "at": time.time()}
+        with self._engine.begin() as connection:
+            statement = insert(_answers).values(values)
+            connection.execute(statement.on_conflict_do_update(index_elements=["user", "chat", "answer"], set_=values))
+
+    def answers(self, user: str, chat: str) -> dict[str, Answer]:
+        """The tree of one chat of one user: answer id to answer."""
+        query = select(_answers).where(_answers.c.user == user, _answers.c.chat == chat)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).mappings().all()
+        return {row["answer"]: Answer(**{key: row[key] for key in Answer.__dataclass_fields__}) for row in rows}
+
+    def remember_persona(self, user: str, known: KnownPersona) -> None:
+        values = {**vars(known), "user": user, "at": time.time()}
+        with self._engine.begin() as connection:
+            statement = insert(_personas).values(values)
+            connection.execute(statement.on_conflict_do_update(index_elements=["user", "persona"], set_=values))
+
+    def personas(self, user: str) -> list[KnownPersona]:
+        """What this user has used, by id."""
+        query = select(_personas).where(_personas.c.user == user).order_by(_personas.c.persona)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [KnownPersona(**{key: row[key] for key in KnownPersona.__dataclass_fields__}) for row in rows]
+
+
+def _open(path: Path) -> Engine:
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 10})
+
+    @event.listens_for(engine, "connect")
+    def _pragmas(connection: object, _record: object) -> None:
+        cursor = connection.cursor()  # type: ignore[attr-defined]
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.close()
+
+    with engine.begin() as connection:
+        version = int(connection.execute(text("PRAGMA user_version")).scalar_one())
+        if version > SCHEMA_VERSION:
+            raise StoreError(f"{path} was written by a newer Open Persona. Update, or restore an older backup.")
+        _metadata.create_all(connection)
+        connection.execute(text(f"PRAGMA user_version = {SCHEMA_VERSION}"))
+    path.chmod(0o600)
+    return engine
