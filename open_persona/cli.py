@@ -1,0 +1,171 @@
+"""The ``open-persona`` command: reads options, calls one module per command, and shows errors in their own words.
+
+The module of a command is imported when the command runs: some need half a second for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Annotated
+
+import httpx
+import typer
+
+from open_persona.config_show import config_of
+from open_persona.conversation import Conversation
+from open_persona.errors import OpenPersonaError, ServiceUnreachable
+from open_persona.home import home_folder, prepare_home
+from open_persona.secrets import load_secrets
+from open_persona.settings import StackSettings
+from open_persona.sidecar_api import SidecarApi, meta_for
+from open_persona.signals import run_until_stopped
+from open_persona.terminal import console
+from open_persona.toolchain import ensure_all, tools_folder
+from open_persona.typed import typed_lines
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Personas for Open WebUI: start the services, look after them, talk to a persona.",
+)
+config_app = typer.Typer(no_args_is_help=True, help="What the sidecar tells opencode.")
+app.add_typer(config_app, name="config")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Persona = Annotated[str, typer.Option("--persona", "-p", help="A template's id (izzy, grant-draft), build or plan.")]
+Integrations = Annotated[
+    list[str] | None, typer.Option("--integration", "-i", help="Switch this integration on; can be given again.")
+]
+User = Annotated[str, typer.Option("--user", help="The user id to talk as.")]
+DEFAULT_USER = "local"
+
+
+@app.command()
+def up(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every line that the services write.")] = False,
+) -> None:
+    """Run all services in the foreground until Ctrl-C. OPEN_PERSONA_DEMO=1 adds the demo model."""
+    from open_persona import up as foreground
+
+    _run(lambda: foreground.up(_settings(), os.environ, console(), verbose=verbose))
+
+
+@app.command()
+def demo() -> None:
+    """Hold one real conversation with an integration on and one with it off, then stop everything."""
+    from open_persona.demo import walkthrough
+
+    _run(lambda: walkthrough.demo(os.environ, console()))
+
+
+@app.command()
+def setup() -> None:
+    """Fetch opencode and ripgrep, if they are not there yet."""
+    with _errors_shown():
+        home = home_folder(os.environ)
+        if tools_folder(home).is_relative_to(home):
+            prepare_home(home)
+        tools = ensure_all(home, os.environ, lambda line: print(line, flush=True))
+        print(f"opencode: {tools.opencode}\nripgrep:  {tools.ripgrep}")
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """Show every integration as the hub sees it. Exit code 1 when one is not healthy."""
+    from open_persona import status as hub_status
+
+    _run(lambda: hub_status.status(_settings(), os.environ, console(), as_json=as_json))
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Look for what is wrong, and say what to do. Exit code 1 when something has to be mended."""
+    from open_persona.doctor.examination import examine, healthy, show
+
+    with _errors_shown():
+        findings = asyncio.run(examine(_settings(), os.environ))
+        if as_json:
+            print(json.dumps([finding.model_dump() for finding in findings], indent=1))
+        else:
+            show(findings, console())
+        raise typer.Exit(int(not healthy(findings)))
+
+
+@app.command()
+def chat(
+    persona: Persona = "izzy",
+    message: Annotated[str, typer.Option("--message", "-m", help="Send this one message and stop.")] = "",
+    integration: Integrations = None,
+    user: User = DEFAULT_USER,
+    chat_id: Annotated[str, typer.Option("--chat", help="Go on with the chat of this id.")] = "",
+) -> None:
+    """Talk to a persona in the terminal; /exit ends it."""
+    from open_persona import chat as chatting
+
+    async def talk() -> int:
+        conversation = Conversation(persona, user, meta_for(tuple(integration or ())))
+        conversation.chat_id = chat_id or conversation.chat_id
+        lines = None if message else typed_lines(f"\nyou to {persona}> ")
+        async with _sidecar() as sidecar:
+            return await chatting.chat(sidecar, conversation, lines, message, console())
+
+    _run(talk)
+
+
+@config_app.command("show")
+def config_show(persona: Persona = "izzy", integration: Integrations = None, user: User = DEFAULT_USER) -> None:
+    """Print the opencode config that a turn of this persona would get, secrets masked."""
+
+    async def shown() -> int:
+        async with _sidecar() as sidecar:
+            conversation = Conversation(persona, user, meta_for(tuple(integration or ())))
+            print(json.dumps(await config_of(sidecar, conversation), indent=1))
+        return 0
+
+    _run(shown)
+
+
+def main() -> None:
+    """The entry point of the ``open-persona`` script."""
+    app(prog_name="open-persona")
+
+
+def _settings() -> StackSettings:
+    return StackSettings.from_environment(os.environ)
+
+
+@asynccontextmanager
+async def _sidecar() -> AsyncIterator[SidecarApi]:
+    settings = _settings()
+    secrets = load_secrets(settings.home, os.environ)
+    if secrets is None:
+        raise ServiceUnreachable(
+            f"There are no keys in {settings.home} yet. Start the services with 'open-persona up'."
+        )
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
+        yield SidecarApi(settings.sidecar, http, secrets.sidecar_api_key)
+
+
+@contextmanager
+def _errors_shown() -> Iterator[None]:
+    """Ends the command with code 1 and the error's own words."""
+    try:
+        yield
+    except OpenPersonaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
+def _run(command: Callable[[], Coroutine[None, None, int]]) -> None:
+    with _errors_shown():
+        raise typer.Exit(run_until_stopped(command()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""``open-persona doctor``: a list of small checks, each of which says what it found and what to do."""

@@ -1,0 +1,40 @@
+"""Where Open Persona keeps its state: ``OPEN_PERSONA_HOME``, never inside a git work tree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from open_persona.errors import HomeRefused
+
+HOME_SETTING = "OPEN_PERSONA_HOME"
+
+
+def home_folder(environment: Mapping[str, str]) -> Path:
+    """``OPEN_PERSONA_HOME``, else ``open-persona`` in the user's data directory. Absolute; not created."""
+    if named := environment.get(HOME_SETTING):
+        return Path(named).expanduser().absolute()
+    data = environment.get("XDG_DATA_HOME") or str(Path(environment.get("HOME") or Path.home()) / ".local" / "share")
+    return Path(data).absolute() / "open-persona"
+
+
+def work_tree_above(folder: Path) -> Path | None:
+    """The git work tree that ``folder`` lies in; symlinks are followed."""
+    resolved = folder.resolve()
+    return next((parent for parent in (resolved, *resolved.parents) if (parent / ".git").exists()), None)
+
+
+def prepare_home(folder: Path) -> None:
+    """Makes the folder, for its owner alone.
+
+    Raises ``HomeRefused`` inside a git work tree (secrets and chats could be committed) and where it can't be made.
+    """
+    if (tree := work_tree_above(folder)) is not None:
+        raise HomeRefused(
+            f"{folder} lies in the git work tree {tree}, where secrets and chats could be committed. "
+            f"Set {HOME_SETTING} to a folder outside of it, or unset it to use your data directory."
+        )
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise HomeRefused(f"{folder} can't be made: {error}. Set {HOME_SETTING} to a folder that you own.") from error

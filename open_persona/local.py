@@ -1,0 +1,91 @@
+"""The local stack from nothing: home, secrets, tools, services, and the hub's first look at the integrations."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+
+from hub.wire import CatalogView
+from mcp_servers.launcher import scan
+from open_persona.demo.reachability import grants_gov_answers
+from open_persona.home import prepare_home
+from open_persona.hub_api import HubApi
+from open_persona.secrets import Secrets, make_secrets
+from open_persona.services import UPSTREAM_SETTING, Service, plan
+from open_persona.settings import StackSettings
+from open_persona.sidecar_api import SidecarApi
+from open_persona.stack import Say, Stack
+from open_persona.toolchain import ensure_all
+
+HTTP_DEADLINE_S = 15.0
+
+
+@dataclass(frozen=True)
+class LocalStack:
+    """A stack that answers. ``sample_records``: the demo's own records stand in for Grants.gov."""
+
+    services: tuple[Service, ...]
+    stack: Stack
+    hub: HubApi
+    sidecar: SidecarApi
+    http: httpx.AsyncClient
+    sample_records: bool
+
+    async def catalog(self) -> CatalogView:
+        """The integrations as the hub sees them, those that did not answer at first checked once more."""
+        first = await self.hub.catalog()
+        late = [
+            view.name
+            for view in first.integrations
+            if view.admin_state == "enabled" and view.health in ("starting", "down")
+        ]
+        if not late:
+            return first
+        await asyncio.gather(*(self.hub.probe(name) for name in late))
+        return await self.hub.catalog()
+
+
+@asynccontextmanager
+async def running(
+    settings: StackSettings, environment: Mapping[str, str], say: Say, echo: Callable[[str, str], None] | None = None
+) -> AsyncIterator[LocalStack]:
+    """Every service, ready; none of them is left afterwards. Raises an ``OpenPersonaError`` that says what to do."""
+    prepare_home(settings.home)
+    secrets = make_secrets(settings.home, environment)
+    toolchain = ensure_all(settings.home, environment, say)
+    found = scan(settings.mcp_servers_dir)
+    for problem in found.problems.values():
+        say(f"Left out: {problem}")
+    async with httpx.AsyncClient(trust_env=False, timeout=HTTP_DEADLINE_S) as http:
+        sample_records = await _needs_sample_records(settings, environment)
+        services = plan(settings, toolchain, list(found.specs.values()), environment, upstream=sample_records)
+        async with Stack(services, settings.home / "logs", say=say, echo=echo) as stack:
+            await stack.ready()
+            yield _local(settings, secrets, services, stack, http, sample_records=sample_records)
+
+
+def _local(
+    settings: StackSettings,
+    secrets: Secrets,
+    services: tuple[Service, ...],
+    stack: Stack,
+    http: httpx.AsyncClient,
+    *,
+    sample_records: bool,
+) -> LocalStack:
+    return LocalStack(
+        services=services,
+        stack=stack,
+        hub=HubApi(settings.hub, http, secrets.service_key),
+        sidecar=SidecarApi(settings.sidecar, http, secrets.sidecar_api_key),
+        http=http,
+        sample_records=sample_records,
+    )
+
+
+async def _needs_sample_records(settings: StackSettings, environment: Mapping[str, str]) -> bool:
+    return settings.demo and not environment.get(UPSTREAM_SETTING) and not await grants_gov_answers()
