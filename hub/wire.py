@@ -8,9 +8,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from hub.manifest import Limits, Risk, Setting
 
@@ -164,3 +164,31 @@ class StatusView(_Wire):
     revision: str
     counts: dict[str, int]
     integrations: tuple[StatusEntry, ...]
+
+
+class LeaseGrant(_Wire):
+    """One integration that a turn may reach: the tools that may be called, and this user's settings for it."""
+
+    integration: str
+    tools: tuple[str, ...]
+    settings: dict[str, SecretStr] = {}
+
+
+class Lease(_Wire):
+    """What one turn may reach through the gateway, put in full at every renewal.
+
+    ``runner`` is the SHA-256 (hex) of the runner's token: the token itself goes from the runner alone. ``user`` is the
+    user's hash and ``persona`` the persona's id, for the audit line.
+    """
+
+    runner: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    user: Annotated[str, Field(max_length=64)]
+    persona: Annotated[str, Field(max_length=100)]
+    grants: tuple[LeaseGrant, ...] = ()
+
+
+class LeaseAnswer(_Wire):
+    """A lease as it stands: seconds until it expires by itself, and the hub's boot id."""
+
+    expires_in_s: float
+    boot_id: str

@@ -1,0 +1,89 @@
+"""Who may ask what: the names this hub answers to, the service key, and the origin of a page's requests.
+
+The ``Host`` is checked on every route but the hub's own health, because a page elsewhere can point a DNS name of
+its own at a loopback address. Routes that change state need the key as a bearer token, which a browser never adds
+by itself; the status page and ``/status`` also take it as the password of basic authentication.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+from starlette.datastructures import Headers
+
+from hub.errors import KeyRequiredError, WrongHostError, WrongOriginError
+from hub.settings import HubSettings
+
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Access:
+    """The checks of one hub; each passes silently or raises a ``RequestError``."""
+
+    def __init__(self, settings: HubSettings) -> None:
+        self._key = settings.service_key
+        self._open_pages = settings.loopback_only
+        bound = {settings.hub_host} - {"0.0.0.0", "::", ""}  # noqa: S104
+        self._hosts = {name.lower() for name in LOOPBACK_NAMES | bound | settings.hub_allowed_hosts}
+
+    def check_host(self, headers: Headers) -> None:
+        """The ``Host`` is a loopback name, the bound one or an allowed one (with its port, if listed with one)."""
+        host = headers.get("host", "").lower()
+        if host in self._hosts or _without_port(host) in self._hosts:
+            return
+        raise WrongHostError(host)
+
+    def check_change(self, headers: Headers) -> None:
+        """A request that changes state: the service key, and from a page only of this origin."""
+        origin = headers.get("origin")
+        if origin is not None and not _same_origin(origin, headers.get("host", "")):
+            raise WrongOriginError()
+        if not matches(self._key, bearer(headers)):
+            raise KeyRequiredError()
+
+    def check_page(self, headers: Headers) -> None:
+        """The status page: open on loopback, else the key, as bearer or as basic authentication's password."""
+        if self._open_pages or matches(self._key, bearer(headers)) or matches(self._key, _basic_password(headers)):
+            return
+        raise KeyRequiredError()
+
+
+def matches(key: SecretStr, given: str) -> bool:
+    """Compare in constant time; no key set means that none is right."""
+    expected = key.get_secret_value().encode()
+    return bool(expected) and hmac.compare_digest(expected, given.encode())
+
+
+def bearer(headers: Headers) -> str:
+    """The token of ``Authorization: Bearer …``, empty without one."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _basic_password(headers: Headers) -> str:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(token, validate=True).decode().partition(":")[2]
+    except (binascii.Error, ValueError):
+        return ""
+
+
+def _without_port(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _same_origin(origin: str, host: str) -> bool:
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(host) and parts.netloc.lower() == host.lower()
