@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from sidecar.errors import SidecarError
 from sidecar.routes import error_response, router
+from sidecar.seam import RunnerSeam
 from sidecar.services import run_services
 from sidecar.settings import Settings
 from sidecar.streaming import finish_turns
@@ -30,4 +31,5 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(title="Open Persona sidecar", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.add_exception_handler(SidecarError, error_response)
     app.include_router(router)
+    app.add_middleware(RunnerSeam, is_runner=lambda scope: scope["app"].state.services.turns.pool.holds_token)
     return app

@@ -10,25 +10,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections import defaultdict
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from pydantic import SecretStr
 
 from hub.wire import CatalogView
 from sidecar import integrations, sessions
+from sidecar.cleanup import bounded, finish_or_undo
 from sidecar.errors import InvalidRequest, ProviderError, RunnerError, SidecarError, TurnTimeout
 from sidecar.events import Ended, Retry, Text, Tool, TurnEvents, turn_events
 from sidecar.hub_client import HubClient
 from sidecar.identity import Identity, key_sig, workspace_hash
 from sidecar.model_limits import context_chars, takes_images
-from sidecar.openai_models import ChatRequest, FinishReason, Usage
+from sidecar.openai_models import ChatRequest
 from sidecar.opencode_client import new_message_id
 from sidecar.opencode_config import (
     Door,
-    OpencodeConfig,
     agent_name,
     build_config,
     persona_prompt,
@@ -36,6 +36,7 @@ from sidecar.opencode_config import (
     template_agent_name,
     turn_rules,
 )
+from sidecar.outputs import Emit, Failure, Finish, Status
 from sidecar.personas import Persona, allowed_tools, parse_meta, resolve_persona
 from sidecar.prompts import settings_text, user_text
 from sidecar.providers import ModelChoice, choose_model, effective_keys
@@ -47,35 +48,7 @@ from sidecar.templates import Templates
 from sidecar.turns import RunningTurn, TurnRegistry
 
 log = logging.getLogger(__name__)
-CLEANUP_S = 10.0
 LAST_WORDS_S = 1.0
-
-
-@dataclass(frozen=True)
-class Status:
-    """A line of progress; the last one of a tool call or of the start is ``done``."""
-
-    description: str
-    done: bool = False
-
-
-@dataclass(frozen=True)
-class Failure:
-    """The turn ends with this error; what was said before stays."""
-
-    error: SidecarError
-
-
-@dataclass(frozen=True)
-class Finish:
-    """The turn ended well."""
-
-    reason: FinishReason
-    usage: Usage
-
-
-Output = Status | Text | Failure | Finish
-Emit = Callable[[Output], None]
 
 
 @dataclass(frozen=True)
@@ -94,6 +67,16 @@ class Asked:
         return workspace_hash(self.identity.user_id)
 
 
+class ChatLocks:
+    """Turns of one persona in one chat run in order; a lock is gone when nobody holds or awaits it."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[tuple[str, ...], asyncio.Lock] = WeakValueDictionary()
+
+    def of(self, *chat: str) -> asyncio.Lock:
+        return self._locks.setdefault(chat, asyncio.Lock())
+
+
 @dataclass(frozen=True)
 class Turns:
     """What turns share. ``door`` says where a runner reaches an integration."""
@@ -106,7 +89,7 @@ class Turns:
     running: TurnRegistry
     registry: PersonaRegistry
     door: Door
-    chats: defaultdict[tuple[str, str, str], asyncio.Lock]
+    chats: ChatLocks
 
     async def ask(self, identity: Identity, chat: ChatRequest) -> Asked:
         """Raises a ``RequestError`` that names the field at fault."""
@@ -130,7 +113,7 @@ class Turns:
         try:
             async with asyncio.timeout(self.settings.turn_timeout_s), AsyncExitStack() as stack:
                 if sessions.remembers(asked.persona, asked.identity):
-                    lock = self.chats[asked.user, asked.identity.chat_id, asked.persona.id]
+                    lock = self.chats.of(asked.user, asked.identity.chat_id, asked.persona.id)
                     await stack.enter_async_context(lock)
                 await self._run(asked, emit)
         except TimeoutError:
@@ -166,25 +149,22 @@ class Turns:
             )
             async with self.running.open(turn):
                 await integrations.connect(asked.persona, asked.catalog, live, self.door, say)
-                await _Conversation(self, asked, live, turn, config, emit).hold()
+                await _Conversation(self, asked, live, turn, emit).hold()
 
 
 class _Conversation:
     """The part of a turn that has a session: prompt, events, and what must happen however it ends."""
 
-    def __init__(
-        self, turns: Turns, asked: Asked, live: LiveRunner, turn: RunningTurn, config: OpencodeConfig, emit: Emit
-    ) -> None:
+    def __init__(self, turns: Turns, asked: Asked, live: LiveRunner, turn: RunningTurn, emit: Emit) -> None:
         self._turns = turns
         self._asked = asked
         self._live = live
         self._turn = turn
-        self._config = config
         self._emit = emit
         self._answered = False
 
     async def hold(self) -> None:
-        seat = await _finish_even_if_cancelled(self._take_seat(), self._leave_new)
+        seat = await finish_or_undo(self._take_seat(), self._leave_new)
         self._turn.session_id = seat.session
         events = TurnEvents(seat.session, new_message_id())
         ended = False
@@ -195,7 +175,7 @@ class _Conversation:
             await self._remember(seat, events)
             self._emit(Finish(events.finish, events.usage))
         finally:
-            await _bounded(self._leave(seat, events, ended))
+            await bounded(self._leave(seat, events, ended))
 
     async def _take_seat(self) -> sessions.Seat:
         asked = self._asked
@@ -328,34 +308,3 @@ def _check_images(chat: ChatRequest, model: ModelChoice, settings: Settings) -> 
             f"The model {model.provider}/{model.model} does not take images. Remove them or choose another model.",
             param="messages",
         )
-
-
-async def _finish_even_if_cancelled(
-    work: Coroutine[object, object, sessions.Seat], undo: Callable[[sessions.Seat], Coroutine[object, object, None]]
-) -> sessions.Seat:
-    """Awaits ``work``; when cancelled meanwhile, lets it end and undoes it, so that nothing is left behind."""
-    task = asyncio.ensure_future(work)
-
-    async def end_and_undo() -> None:
-        await undo(await task)
-
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await _bounded(end_and_undo())
-        raise
-
-
-async def _bounded(work: Coroutine[object, object, None]) -> None:
-    """Runs clean-up to its end within ``CLEANUP_S`` even when the turn is being cancelled; its failure is logged."""
-    task = asyncio.ensure_future(asyncio.wait_for(work, CLEANUP_S))
-    cancelled = False
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError:
-            cancelled = True
-    if not task.cancelled() and (error := task.exception()):
-        log.warning("clean-up after a turn failed: %s", getattr(error, "detail", type(error).__name__))
-    if cancelled:
-        raise asyncio.CancelledError

@@ -11,6 +11,9 @@ from sidecar.personas import Persona, resolve_persona
 from sidecar.store import KnownPersona, Store
 from sidecar.templates import Templates
 
+MAX_PERSONAS = 50
+"""More agents than that would only make a user's config large; older ones run on their template's agent."""
+
 
 class PersonaRegistry:
     """Kept in the store, so that a restarted sidecar writes the same config. Holds nothing that a message says."""
@@ -26,7 +29,10 @@ class PersonaRegistry:
         if known is None:
             known = self._users[user] = await asyncio.to_thread(self._load, user)
         if not persona.bare and known.get(_key(persona)) != persona:
+            known.pop(_key(persona), None)
             known[_key(persona)] = persona
+            for oldest in list(known)[:-MAX_PERSONAS]:
+                del known[oldest]
             meta = persona.meta.model_dump_json(exclude_defaults=True)
             picked = persona.model_id if persona.model_id != model else ""
             entry = KnownPersona(_key(persona), model, picked, meta)
@@ -35,7 +41,7 @@ class PersonaRegistry:
 
     def _load(self, user: str) -> dict[str, Persona]:
         found: dict[str, Persona] = {}
-        for entry in self._store.personas(user):
+        for entry in reversed(self._store.personas(user, MAX_PERSONAS)):
             try:
                 meta = read_meta(json.loads(entry.meta))
                 persona = resolve_persona(

@@ -10,11 +10,12 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive
 
-from sidecar.chat import Asked, Emit
+from sidecar.chat import Asked
 from sidecar.errors import Overloaded, SidecarError, TooLarge
 from sidecar.identity import Identity, check_api_key, parse_identity
 from sidecar.openai_models import ChatRequest, completion, error_body, models_list, parse_chat_request
 from sidecar.opencode_config import build_config
+from sidecar.outputs import Emit
 from sidecar.personas import known_models
 from sidecar.services import Services
 from sidecar.streaming import collect, new_stamp, spoken, stream

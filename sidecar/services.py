@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import shutil
-from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ from pydantic import SecretStr
 
 from hub.wire import IntegrationView
 from sidecar.broker import Broker, provider_session
-from sidecar.chat import Turns
+from sidecar.chat import ChatLocks, Turns
 from sidecar.hub_client import HubClient
 from sidecar.identity import Identity
 from sidecar.providers import effective_keys
@@ -60,7 +58,7 @@ async def run_services(settings: Settings) -> AsyncIterator[Services]:
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=4)
     async with aiohttp.ClientSession(connector=connector) as http, provider_session() as providers:
         running = TurnRegistry()
-        hub = HubClient(settings.hub_url, http)
+        hub = HubClient(settings.hub_url, settings.service_key, http)
         pool = RunnerPool(settings, _process_factory(settings, http), http)
         turns = Turns(
             settings=settings,
@@ -71,7 +69,7 @@ async def run_services(settings: Settings) -> AsyncIterator[Services]:
             running=running,
             registry=PersonaRegistry(store, templates),
             door=_direct,
-            chats=defaultdict(asyncio.Lock),
+            chats=ChatLocks(),
         )
         hub.start()
         pool.start()

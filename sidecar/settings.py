@@ -42,6 +42,7 @@ class Settings(BaseSettings):
     service_key: SecretStr = SecretStr("")
     token_key: SecretStr = SecretStr("")
     hub_url: str = "http://127.0.0.1:7000"
+    gateway_url: str = ""
     log_level: str = "INFO"
 
     demo: bool = False
@@ -114,6 +115,11 @@ class Settings(BaseSettings):
     def public_url(self) -> str:
         """Where a runner finds the sidecar."""
         return self.sidecar_url or f"http://{self.sidecar_host}:{self.sidecar_port}"
+
+    @property
+    def gateway(self) -> str:
+        """Where a runner finds the hub's gateway, without a final slash."""
+        return (self.gateway_url or self.hub_url).rstrip("/")
 
     @property
     def enabled_providers(self) -> tuple[ProviderName, ...]:

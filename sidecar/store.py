@@ -101,9 +101,9 @@ class Store:
             statement = insert(_personas).values(values)
             connection.execute(statement.on_conflict_do_update(index_elements=["user", "persona"], set_=values))
 
-    def personas(self, user: str) -> list[KnownPersona]:
-        """What this user has used, by id."""
-        query = select(_personas).where(_personas.c.user == user).order_by(_personas.c.persona)
+    def personas(self, user: str, limit: int) -> list[KnownPersona]:
+        """What this user has used, the latest change first."""
+        query = select(_personas).where(_personas.c.user == user).order_by(_personas.c.at.desc()).limit(limit)
         with self._engine.connect() as connection:
             rows = connection.execute(query).mappings().all()
         return [KnownPersona(**{key: row[key] for key in KnownPersona.__dataclass_fields__}) for row in rows]

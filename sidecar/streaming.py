@@ -9,7 +9,6 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from sidecar.chat import Emit, Failure, Finish, Output, Status
 from sidecar.errors import SidecarError
 from sidecar.events import Text
 from sidecar.openai_models import (
@@ -24,6 +23,7 @@ from sidecar.openai_models import (
     terminal_chunk,
     usage_chunk,
 )
+from sidecar.outputs import Emit, Failure, Finish, Output, Status
 
 DONE = b"data: [DONE]\n\n"
 HEARTBEAT = b": heartbeat\n\n"

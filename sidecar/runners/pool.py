@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hmac
 import logging
 import os
 import time
@@ -75,6 +76,11 @@ class RunnerPool:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._culler
         await asyncio.gather(*(self._discard(user) for user in list(self._live)))
+
+    def holds_token(self, token: str) -> bool:
+        """Whether ``token`` is that of a live runner; compares in constant time."""
+        given = token.encode()
+        return sum(hmac.compare_digest(live.spec.token.get_secret_value().encode(), given) for live in self.live) > 0
 
     @property
     def live(self) -> tuple[LiveRunner, ...]:

@@ -38,8 +38,8 @@ def test_personas_are_kept_by_user(path: Path) -> None:
     store = Store(path)
     for meta in ("{}", '{"model": "m"}'):
         store.remember_persona("ann", KnownPersona("p", "open-persona/izzy", "p", meta))
-    assert store.personas("ann") == [KnownPersona("p", "open-persona/izzy", "p", '{"model": "m"}')]
-    assert store.personas("bob") == []
+    assert store.personas("ann", 9) == [KnownPersona("p", "open-persona/izzy", "p", '{"model": "m"}')]
+    assert store.personas("bob", 9) == []
     store.close()
 
 
