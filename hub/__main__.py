@@ -13,7 +13,7 @@ import uvloop
 
 from hub.app import create_app, open_hub
 from hub.errors import HubError
-from hub.events import EventStreams
+from hub.routes import Hub
 from hub.settings import HubSettings, load_settings
 
 logger = logging.getLogger("hub")
@@ -21,16 +21,20 @@ logger = logging.getLogger("hub")
 GRACE_S = 3
 """Seconds that open requests get when the hub stops."""
 
+KEEP_ALIVE_S = 75
+"""Longer than a runner's HTTP client keeps an idle connection, so that it never sends into a closed one."""
+
 
 class HubServer(uvicorn.Server):
-    """Ends the event streams first: uvicorn waits for every open response."""
+    """Ends the event streams and the calls in flight first: uvicorn waits for every open response."""
 
-    def __init__(self, config: uvicorn.Config, streams: EventStreams) -> None:
+    def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
         super().__init__(config)
-        self._streams = streams
+        self._hub = hub
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._streams.close()
+        self._hub.events.close()
+        self._hub.gateway.stop()
         await super().shutdown(sockets)
 
 
@@ -49,8 +53,9 @@ async def serve(settings: HubSettings) -> None:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=GRACE_S,
+            timeout_keep_alive=KEEP_ALIVE_S,
         )
-        await HubServer(config, hub.events).serve()
+        await HubServer(config, hub).serve()
 
 
 def main() -> int:

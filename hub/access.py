@@ -37,6 +37,15 @@ class Access:
             return
         raise WrongHostError(host)
 
+    def check_door(self, headers: Headers) -> None:
+        """A request to the gateway: a known ``Host``, and from a page only of this origin or of this machine."""
+        self.check_host(headers)
+        origin = headers.get("origin")
+        if origin is None or _same_origin(origin, headers.get("host", "")):
+            return
+        if _hostname(origin) not in LOOPBACK_NAMES:
+            raise WrongOriginError()
+
     def check_change(self, headers: Headers) -> None:
         """A request that changes state: the service key, and from a page only of this origin."""
         origin = headers.get("origin")
@@ -75,8 +84,12 @@ def _basic_password(headers: Headers) -> str:
 
 
 def _without_port(host: str) -> str:
+    return _hostname(f"//{host}")
+
+
+def _hostname(url: str) -> str:
     try:
-        return urlsplit(f"//{host}").hostname or ""
+        return urlsplit(url).hostname or ""
     except ValueError:
         return ""
 

@@ -23,6 +23,8 @@ OURS: dict[Reason, str] = {
     "tools_changed": "Read what changed. If it was you, there is nothing to do; if not, find out who changed {name}.",
     "too_large": "The list of tools is too large to check. Have {name} list fewer or shorter tools.",
     "name_unresolved": "The host name is not known here. Check OPEN_PERSONA_MCP_HOST, and that this service runs.",
+    "address_refused": "The host stands for an address that the hub does not connect to (link-local, cloud metadata, "
+    "multicast). Have {name} listen elsewhere.",
     "internal": "The hub itself failed while checking. Its log has the traceback; please report it.",
 }
 """For a server that the launcher runs."""

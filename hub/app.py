@@ -12,11 +12,15 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from hub.access import Access
+from hub.audit import Audit
 from hub.board import Board
 from hub.catalog import Catalog, load_catalog
+from hub.doors import Doors, open_gateway
 from hub.errors import KeyRequiredError, RequestError
 from hub.events import EventStreams
 from hub.history import History
+from hub.lease_routes import lease_router
+from hub.leases import Leases
 from hub.mcp_http import open_client
 from hub.metrics import Metrics
 from hub.monitor import Monitor
@@ -41,23 +45,37 @@ async def open_hub(settings: HubSettings, now: Now = utc_now) -> AsyncIterator[H
     async with AsyncExitStack() as stack:
         await history.open()
         stack.push_async_callback(history.close)
-        prober = Prober(await stack.enter_async_context(open_client()), now)
+        client = await stack.enter_async_context(open_client())
+        prober = Prober(client, now)
         monitor = Monitor(board, history, prober, mcp_host=settings.mcp_host, observe=metrics.observe, now=now)
         stack.push_async_callback(monitor.close)
         await monitor.start()
         stack.callback(events.close)
-        yield Hub(board, monitor, history, metrics, events, Access(settings), now)
+        access, leases, audit = Access(settings), Leases(), Audit(metrics.registry, now)
+        gateway = await stack.enter_async_context(
+            open_gateway(
+                board=board,
+                leases=leases,
+                client=client,
+                access=access,
+                audit=audit,
+                check=monitor.check_now,
+                mcp_host=settings.mcp_host,
+            )
+        )
+        yield Hub(board, monitor, history, metrics, events, access, now, leases, gateway, audit)
 
 
-def create_app(hub: Hub) -> FastAPI:
-    """The HTTP face of a running hub."""
+def create_app(hub: Hub) -> Doors:
+    """The HTTP face of a running hub: the runners' gateway, and the hub's own routes behind it."""
     app = FastAPI(title="Open Persona hub", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.hub = hub
     app.include_router(own)
     app.include_router(router)
+    app.include_router(lease_router)
     app.add_exception_handler(RequestError, _refused)
     app.add_exception_handler(HTTPException, _http_error)
-    return app
+    return Doors(app, hub.gateway, hub.audit)
 
 
 def _warn_of_unknown(settings: HubSettings, catalog: Catalog) -> None:

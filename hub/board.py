@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 
 from hub.catalog import Catalog, Integration
@@ -17,6 +18,15 @@ from hub.wire import CatalogView, Health, IntegrationView, StatusView
 
 GAP_FACTOR = 3
 """A silence of this many intervals means that the hub was not looking."""
+
+
+@dataclass(frozen=True)
+class Present:
+    """One integration right now; ``manifest`` is None where it is invalid."""
+
+    manifest: Manifest | None
+    standing: Standing
+    disabled: bool
 
 
 class Board:
@@ -55,6 +65,13 @@ class Board:
 
     def standing(self, name: str) -> Standing:
         return self._standings[name]
+
+    def present(self, name: str) -> Present | None:
+        """One integration as the gateway needs it, None for an unknown name."""
+        integration = self._catalog.get(name)
+        if integration is None:
+            return None
+        return Present(integration.manifest, self._standings[name], name in self._disabled)
 
     def update(self, name: str, standing: Standing, at: datetime, ok: bool) -> None:
         """Note a check and its outcome; wakes the listeners when the revision changes."""

@@ -6,6 +6,9 @@
     ├── SettingsError                 the hub can't start with these settings
     ├── HistoryError                  hub.db can't be opened
     ├── ProbeError                    one health check ended early; carries the reason
+    ├── ForbiddenAddressError         an integration's address that the hub does not connect to
+    ├── RpcError                      the JSON-RPC error that a runner's request gets
+    ├── CallError                     one tool call came to nothing; carries the outcome and words for the model
     └── RequestError                  an answer to an HTTP caller: status, code, message, action
         ├── UnknownIntegrationError   404
         ├── NotProbedError            409  nothing to probe: disabled or invalid
@@ -13,13 +16,17 @@
         ├── WrongOriginError          403
         ├── WrongHostError            421, 400 without a Host
         ├── BadQueryError             400
-        └── TooManyListenersError     503
+        ├── TooManyListenersError     503
+        ├── BadLeaseError             422
+        ├── BodyTooLargeError         413
+        └── TooManyLeasesError        503
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from hub.outcomes import Outcome
 from hub.wire import Reason
 
 
@@ -42,6 +49,39 @@ class ProbeError(HubError):
         super().__init__(f"{reason}: {detail}")
         self.reason: Reason = reason
         self.detail = detail
+
+
+class ForbiddenAddressError(HubError, OSError):
+    """The host is, or resolves only to, an address that no integration may have (``hub.addresses``)."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(f"{host[:80]!r} is a link-local, metadata, multicast or unspecified address")
+
+
+class RpcError(HubError):
+    """A JSON-RPC error as the answer. It repeats nothing of the request but its ``id`` and a protocol version."""
+
+    def __init__(
+        self,
+        code: int,
+        message: str,
+        data: Mapping[str, object] | None = None,
+        id: str | int | None = None,  # noqa: A002
+    ) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.data = data
+        self.id = id
+
+
+class CallError(HubError):
+    """A tool call came to nothing. ``text`` is for the model: what happened and what to do, nothing of a stranger's."""
+
+    def __init__(self, outcome: Outcome, text: str) -> None:
+        super().__init__(f"{outcome}: {text}")
+        self.outcome: Outcome = outcome
+        self.text = text
 
 
 class RequestError(HubError):
@@ -129,3 +169,33 @@ class TooManyListenersError(RequestError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"The event stream has {limit} listeners already.", "Close some and try again.")
+
+
+class BadLeaseError(RequestError):
+    """A lease that can't be read; names the field, and no value."""
+
+    status = 422
+    code = "bad_lease"
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name} {problem}.", "The shape of a lease is in docs/reference/hub-api.md.")
+
+
+class BodyTooLargeError(RequestError):
+    """The request's body is larger than this route reads."""
+
+    status = 413
+    code = "body_too_large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The body is larger than {limit} bytes.", "Send a smaller one.")
+
+
+class TooManyLeasesError(RequestError):
+    """As many leases are live as the hub holds."""
+
+    status = 503
+    code = "too_many_leases"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"There are {limit} live leases already.", "Delete leases whose turns have ended.")

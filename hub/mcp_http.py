@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from hub.addresses import GuardedResolver
 from hub.errors import ProbeError
 from hub.text import clean
 
@@ -53,9 +54,9 @@ class Answer:
 
 
 def open_client() -> aiohttp.ClientSession:
-    """The one HTTP client of the hub: no cookies, no proxies, no limit that one server could fill."""
+    """The one HTTP client of the hub: no cookies, no proxies, no limit just checked addresses."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=2),
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=2, resolver=GuardedResolver()),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None),
         auto_decompress=False,
@@ -99,7 +100,7 @@ async def _error_body(response: aiohttp.ClientResponse) -> JsonObject | None:
 
 
 async def _answer_among_events(response: aiohttp.ClientResponse, wanted: object, budget: Budget) -> JsonObject:
-    async for data in _events(response, budget):
+    async for data in event_data(response, budget):
         message = _json_object(data)
         if message is None:
             raise ProbeError("bad_protocol", "an event of the answer is not a JSON object")
@@ -108,7 +109,7 @@ async def _answer_among_events(response: aiohttp.ClientResponse, wanted: object,
     raise ProbeError("bad_protocol", "the event stream ended without the answer")
 
 
-async def _events(response: aiohttp.ClientResponse, budget: Budget) -> AsyncIterator[bytes]:
+async def event_data(response: aiohttp.ClientResponse, budget: Budget) -> AsyncIterator[bytes]:
     """The data of each server-sent event; comments and other fields are skipped."""
     pending = bytearray()
     data: list[bytes] = []

@@ -33,14 +33,18 @@ _ENVELOPE = {
 class McpSession:
     """A conversation with one server: ``discover``, else ``initialize``; then ``list_tools``; at last ``close``.
 
-    ``protocol`` is the agreed revision, empty before that. Every method may raise ProbeError and aiohttp.ClientError.
+    ``protocol`` is the agreed revision, empty before that. ``extra`` headers go with every request. Every method may
+    raise ProbeError and aiohttp.ClientError.
     """
 
-    def __init__(self, client: aiohttp.ClientSession, url: str, budget: Budget) -> None:
+    def __init__(
+        self, client: aiohttp.ClientSession, url: str, budget: Budget, extra: Mapping[str, str] | None = None
+    ) -> None:
         self.protocol = ""
         self._client = client
         self._url = url
         self._budget = budget
+        self._extra = dict(extra or {})
         self._session_id = ""
         self._last_id = 0
 
@@ -65,7 +69,7 @@ class McpSession:
     async def initialize(self) -> None:
         """The handshake of the older era; remembers the session to delete."""
         params = {"protocolVersion": HANDSHAKE_VERSIONS[-1], "capabilities": {}, "clientInfo": _CLIENT_INFO}
-        answer = await self._send("initialize", params, {})
+        answer = await self._send("initialize", params, self._extra)
         self._session_id = answer.session_id if answer.session_id.isprintable() else ""
         result = _result(answer, "initialize")
         version = result.get("protocolVersion")
@@ -73,7 +77,7 @@ class McpSession:
             raise ProbeError("bad_protocol", f"unknown protocol version {clean(str(version), 40)!r}")
         self.protocol = str(version)
         message = {"jsonrpc": "2.0", "method": "notifications/initialized"}
-        noted = await exchange(self._client, self._url, message, self._session_headers(), self._budget)
+        noted = await exchange(self._client, self._url, message, self.headers(), self._budget)
         if noted.status >= 300:
             raise of_status(noted, "notifications/initialized")
 
@@ -102,7 +106,7 @@ class McpSession:
         """Delete the session, if there is one: a server may keep it for hours otherwise."""
         if not self._session_id:
             return
-        headers, self._session_id = self._session_headers(), ""
+        headers, self._session_id = self.headers(), ""
         async with self._client.delete(self._url, headers=headers, allow_redirects=False):
             pass
 
@@ -111,7 +115,7 @@ class McpSession:
         if self.protocol == MODERN_VERSION:
             answer = await self._modern("tools/list", params)
         else:
-            answer = await self._send("tools/list", params, self._session_headers())
+            answer = await self._send("tools/list", params, self.headers())
         if answer.error and answer.error.get("code") == METHOD_NOT_FOUND:
             return [], None
         result = _result(answer, "tools/list")
@@ -129,8 +133,9 @@ class McpSession:
         message = {"jsonrpc": "2.0", "id": self._last_id, "method": method, "params": params}
         return await exchange(self._client, self._url, message, headers, self._budget)
 
-    def _session_headers(self) -> dict[str, str]:
-        headers = {"MCP-Protocol-Version": self.protocol} if self.protocol else {}
+    def headers(self) -> dict[str, str]:
+        """What a request of the handshake era carries after ``initialize``."""
+        headers = {**self._extra, "MCP-Protocol-Version": self.protocol} if self.protocol else self._extra
         return {**headers, "Mcp-Session-Id": self._session_id} if self._session_id else headers
 
 

@@ -16,22 +16,22 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics:
-    """Counts checks as they happen, and reads the rest from the board when asked."""
+    """Counts checks as they happen, and reads the rest from the board when asked. Others add to ``registry``."""
 
     def __init__(self, board: Board) -> None:
-        self._registry = CollectorRegistry()
-        self._registry.register(_BoardCollector(board))
+        self.registry = CollectorRegistry()
+        self.registry.register(_BoardCollector(board))
         self._checks = Counter(
             "open_persona_hub_probes",
             "Health checks by outcome: ok or the reason of the failure.",
             ("integration", "outcome"),
-            registry=self._registry,
+            registry=self.registry,
         )
         self._seconds = Histogram(
             "open_persona_hub_probe_seconds",
             "Duration of health checks.",
             buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
-            registry=self._registry,
+            registry=self.registry,
         )
 
     def observe(self, result: ProbeResult) -> None:
@@ -41,7 +41,7 @@ class Metrics:
 
     def render(self) -> bytes:
         """The text format of Prometheus."""
-        return generate_latest(self._registry)
+        return generate_latest(self.registry)
 
 
 class _BoardCollector(Collector):

@@ -8,6 +8,7 @@ as the same error. Whatever a server does ends as a result with a reason; nothin
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import time
@@ -20,7 +21,8 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from hub.actions import action_for
-from hub.errors import ProbeError
+from hub.addresses import check_literal, connectable
+from hub.errors import ForbiddenAddressError, ProbeError
 from hub.manifest import HttpTransport, Manifest
 from hub.mcp_http import Answer, Budget
 from hub.mcp_session import McpSession, of_status
@@ -165,9 +167,12 @@ class _Walk:
         parts = urlsplit(self._target.url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         try:
-            _, writer = await asyncio.open_connection(parts.hostname, port)
+            check_literal(self._target.manifest)
+            _, writer = await _connection(parts.hostname or "", port)
         except (socket.gaierror, TimeoutError):
             raise
+        except ForbiddenAddressError as error:
+            raise ProbeError("address_refused", clean(str(error), 160)) from None
         except ConnectionRefusedError:
             raise ProbeError("refused", f"nothing listens on {parts.hostname}:{port}") from None
         except OSError as error:
@@ -181,6 +186,15 @@ class _Walk:
         async with self._client.get(url, allow_redirects=False) as response:
             if response.status not in (200, 404, 405):
                 raise of_status(Answer(response.status, "", None), "GET /healthz")
+
+
+async def _connection(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """To the first allowed address that takes it."""
+    addresses = await connectable(host, port)
+    for address in addresses[:-1]:
+        with contextlib.suppress(OSError):
+            return await asyncio.open_connection(address, port)
+    return await asyncio.open_connection(addresses[-1], port)
 
 
 def _of_transport(error: Exception) -> ProbeError:

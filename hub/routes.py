@@ -11,10 +11,13 @@ from pydantic import BaseModel
 from starlette.responses import HTMLResponse, JSONResponse, StreamingResponse
 
 from hub.access import Access
+from hub.audit import Audit
 from hub.board import Board
 from hub.errors import BadQueryError
 from hub.events import EventStreams
+from hub.gateway import Gateway
 from hub.history import History
+from hub.leases import Leases
 from hub.metrics import CONTENT_TYPE, Metrics
 from hub.monitor import Monitor
 from hub.page import render_page
@@ -39,6 +42,9 @@ class Hub:
     events: EventStreams
     access: Access
     now: Now
+    leases: Leases
+    gateway: Gateway
+    audit: Audit
 
 
 def hub_of(request: Request) -> Hub:

@@ -87,17 +87,19 @@ def load_settings() -> HubSettings:
 
 
 def _key_from_file(home: Path) -> SecretStr:
-    missing = SettingsError(
-        "There is no service key. Run `open-persona up` once (it makes secrets.json in OPEN_PERSONA_HOME), "
-        "or set OPEN_PERSONA_SERVICE_KEY."
-    )
     try:
         secrets = json.loads((home / "secrets.json").read_text("utf-8"))
     except FileNotFoundError:
-        raise missing from None
-    except (OSError, ValueError) as error:
+        raise SettingsError(
+            "There is no service key. Run `open-persona up` once (it makes secrets.json in OPEN_PERSONA_HOME), "
+            "or set OPEN_PERSONA_SERVICE_KEY."
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"secrets.json in OPEN_PERSONA_HOME can't be read: {type(error).__name__}.") from None
     key = secrets.get("service_key") if isinstance(secrets, dict) else None
     if not isinstance(key, str) or not key:
-        raise missing
+        raise SettingsError(
+            "secrets.json in OPEN_PERSONA_HOME holds no service_key. Restore it from your backup, "
+            "or set OPEN_PERSONA_SERVICE_KEY."
+        )
     return SecretStr(key)

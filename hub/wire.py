@@ -29,6 +29,7 @@ Reason = Literal[
     "invalid_manifest",
     "too_large",
     "name_unresolved",
+    "address_refused",
     "disabled",
     "internal",
 ]

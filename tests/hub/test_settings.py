@@ -42,7 +42,7 @@ def test_the_key_comes_from_the_environment_first_then_the_file(
     assert load_settings().service_key.get_secret_value() == "from-env"
 
 
-@pytest.mark.parametrize("content", [None, "{}", "[]", "{broken", '{"service_key": 7}'])
+@pytest.mark.parametrize("content", [None, "{}", "[]", "{broken", "[" * 100_000, '{"service_key": 7}'])
 def test_without_a_key_it_stops_and_says_so(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "secrets.json").write_text(content)

@@ -1,0 +1,295 @@
+"""One ``tools/call`` at a backend, in the protocol era that the backend speaks, over the hub's one HTTP client.
+
+A modern backend (2026-07-28) gets one request that stands alone, whoever asks; one of the handshake era gets it in a
+session (``hub.gateway_sessions``). Ids and progress tokens are the hub's own, so those of two runners never meet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import itertools
+import json
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+
+import aiohttp
+
+from hub.errors import CallError, ForbiddenAddressError, ProbeError
+from hub.gateway_fronts import Front
+from hub.gateway_messages import (
+    CAPABILITIES_KEY,
+    CLIENT_KEY,
+    MISSING_CAPABILITY,
+    VERSION_KEY,
+    JsonObject,
+    as_header,
+    decoded,
+)
+from hub.gateway_sessions import Sessions, key_of
+from hub.mcp_http import MAX_ERROR_BYTES, Budget, event_data
+from hub.mcp_session import MODERN_VERSION, McpSession
+from hub.text import clean
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[JsonObject], Awaitable[None]]
+
+STREAM_SPARE = 1024 * 1024
+"""Bytes of notifications that one call may send beside its result."""
+
+LARGE_BYTES = 256 * 1024
+DRAIN_S = 0.1
+CANCEL_S = 1.0
+_CLIENT_INFO = {"name": "open-persona-hub", "version": "1"}
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """What to call. ``settings`` and ``params`` are headers; ``extra`` are params beside name and arguments."""
+
+    tool: str
+    arguments: JsonObject = field(repr=False)
+    runner: str
+    settings: Mapping[str, str] = field(repr=False)
+    params: Mapping[str, str] = field(default_factory=dict, repr=False)
+    extra: JsonObject = field(default_factory=dict, repr=False)
+    capabilities: JsonObject = field(default_factory=dict)
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True)
+class BackendError:
+    """A JSON-RPC error of the backend's: its code, its message cleaned and shortened.
+
+    ``data`` is there for a missing client capability alone, which it names.
+    """
+
+    code: int
+    message: str
+    data: JsonObject | None = None
+
+
+@dataclass(frozen=True)
+class _Reply:
+    status: int
+    message: JsonObject | None
+
+
+class Backend:
+    """Calls tools. :meth:`close` ends every session."""
+
+    def __init__(self, client: aiohttp.ClientSession, sessions: Sessions) -> None:
+        self._client = client
+        self._sessions = sessions
+        self._ids = itertools.count(1)
+        self._loose: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        await asyncio.gather(*self._loose, return_exceptions=True)
+        await self._sessions.close()
+
+    async def call(self, front: Front, call: ToolCall) -> JsonObject | BackendError:
+        """The result as the backend gave it, or its JSON-RPC error. Time is the caller's business.
+
+        Raises:
+            CallError: ``unreachable``, ``backend_error``, ``bad_answer`` or ``too_large``.
+        """
+        title = front.title
+        try:
+            if front.protocol == MODERN_VERSION:
+                reply = await self._modern(front, call)
+            else:
+                reply = await self._in_session(front, call)
+        except ProbeError as error:
+            raise _of_probe(error, title) from None
+        except (TimeoutError, ForbiddenAddressError, OSError, aiohttp.ClientError, ValueError, RecursionError) as error:
+            raise _of_transport(error, title) from None
+        return _outcome(reply, title)
+
+    async def _modern(self, front: Front, call: ToolCall) -> _Reply:
+        number = next(self._ids)
+        meta: dict[str, object] = {
+            VERSION_KEY: MODERN_VERSION,
+            CAPABILITIES_KEY: call.capabilities,
+            CLIENT_KEY: _CLIENT_INFO,
+        }
+        headers = {"MCP-Protocol-Version": MODERN_VERSION, "Mcp-Method": "tools/call", "Mcp-Name": as_header(call.tool)}
+        body = _body(number, call, meta)
+        return await self._sent(front, call, number, body, {**headers, **call.params, **call.settings})
+
+    async def _in_session(self, front: Front, call: ToolCall) -> _Reply:
+        key = key_of(front.url, call.runner, call.settings)
+        stale: McpSession | None = None
+        while True:
+            number = next(self._ids)
+            async with self._sessions.use(key, call.settings, stale) as session:
+                try:
+                    reply = await self._sent(front, call, number, _body(number, call, {}), session.headers())
+                except asyncio.CancelledError:
+                    self._cancel(front.url, number, session.headers())
+                    raise
+            # 404, and with some servers 400, says that the session is forgotten: then nothing was done.
+            forgotten = reply.status == 404 or (reply.status == 400 and reply.message is None)
+            if stale is not None or not forgotten:
+                return reply
+            stale = session
+
+    async def _sent(self, front: Front, call: ToolCall, number: int, body: bytes, headers: Mapping[str, str]) -> _Reply:
+        """Send it, and once more where that can't run it twice.
+
+        That is so when the kept connection was closed before anything was written, and for a tool that only reads.
+        """
+        try:
+            return await self._post(front, call, number, body, headers)
+        except aiohttp.ClientConnectionResetError:
+            pass
+        except (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError):
+            if front.tools.get(call.tool) != "read":
+                raise
+        return await self._post(front, call, number, body, headers)
+
+    async def _post(self, front: Front, call: ToolCall, number: int, body: bytes, headers: Mapping[str, str]) -> _Reply:
+        sent = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream", **headers}
+        most = 4 * front.limits.max_result_bytes + 64 * 1024
+        response = await self._client.post(front.url, data=_payload(body), headers=sent, allow_redirects=False)
+        try:
+            if response.status >= 300:
+                message = await _error_of(response, number)
+                self._aside(_let_go(response))
+                return _Reply(response.status, message)
+            if response.content_type == "text/event-stream":
+                message = await _answer_in(response, number, call.progress, Budget(most + STREAM_SPARE))
+            else:
+                message = _answer(decoded(await _read(response, Budget(most))), number)
+        except BaseException:
+            response.close()
+            raise
+        self._aside(_let_go(response))
+        if message is None:
+            raise ProbeError("bad_protocol", "no JSON-RPC answer to the request")
+        return _Reply(response.status, message)
+
+    def _aside(self, work: Coroutine[object, object, None]) -> None:
+        """Work that nobody waits for; it has a deadline of its own."""
+        task = asyncio.create_task(work)
+        self._loose.add(task)
+        task.add_done_callback(self._loose.discard)
+
+    def _cancel(self, url: str, number: int, headers: Mapping[str, str]) -> None:
+        """Tell the backend: closing the connection cancels nothing in the handshake era."""
+        self._aside(self._send_cancel(url, number, headers))
+
+    async def _send_cancel(self, url: str, number: int, headers: Mapping[str, str]) -> None:
+        params = {"requestId": number, "reason": "cancelled"}
+        message = json.dumps({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
+        sent = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream", **headers}
+        try:
+            async with asyncio.timeout(CANCEL_S):
+                async with self._client.post(url, data=message, headers=sent, allow_redirects=False):
+                    pass
+        except (TimeoutError, OSError, aiohttp.ClientError, ValueError) as error:
+            logger.debug("a call was not cancelled at the backend: %s", type(error).__name__)
+
+
+def _body(number: int, call: ToolCall, meta: dict[str, object]) -> bytes:
+    if call.progress is not None:
+        meta["progressToken"] = number
+    params: dict[str, object] = {**call.extra, "name": call.tool, "arguments": call.arguments}
+    if meta:
+        params["_meta"] = meta
+    return json.dumps({"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}).encode()
+
+
+def _payload(body: bytes) -> bytes | io.BytesIO:
+    """The client writes a large body in pieces only if it can read it in pieces."""
+    return body if len(body) <= LARGE_BYTES else io.BytesIO(body)
+
+
+async def _read(response: aiohttp.ClientResponse, budget: Budget) -> bytes:
+    if response.content_length is not None:
+        budget.spend(response.content_length)
+        return await response.read()
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        budget.spend(len(chunk))
+        body += chunk
+    return bytes(body)
+
+
+async def _answer_in(
+    response: aiohttp.ClientResponse, number: int, progress: Progress | None, budget: Budget
+) -> JsonObject | None:
+    async for data in event_data(response, budget):
+        message = decoded(data)
+        if (found := _answer(message, number)) is not None:
+            return found
+        if progress is not None and isinstance(message, dict) and message.get("method") == "notifications/progress":
+            params = message.get("params")
+            if isinstance(params, dict) and params.get("progressToken") == number:
+                await progress(params)
+    return None
+
+
+async def _let_go(response: aiohttp.ClientResponse) -> None:
+    """Read the answer's end, which follows at once from a good server, so that the connection can be used again."""
+    try:
+        async with asyncio.timeout(DRAIN_S):
+            if not response.content.at_eof():
+                await response.content.readany()
+    except (TimeoutError, aiohttp.ClientError, OSError):
+        pass
+    finally:
+        response.release()
+
+
+async def _error_of(response: aiohttp.ClientResponse, number: int) -> JsonObject | None:
+    try:
+        message = decoded(await _read(response, Budget(MAX_ERROR_BYTES)))
+    except (ValueError, RecursionError, ProbeError):
+        return None
+    return _answer(message, number)
+
+
+def _answer(message: object, number: int) -> JsonObject | None:
+    if isinstance(message, dict) and message.get("id") == number and ("result" in message or "error" in message):
+        return message
+    return None
+
+
+def _outcome(reply: _Reply, title: str) -> JsonObject | BackendError:
+    message = reply.message
+    if message is None:
+        raise CallError("backend_error", f"{title} refused the call with HTTP status {reply.status}. Tell the user so.")
+    error, result = message.get("error"), message.get("result")
+    if isinstance(error, dict) and isinstance(code := error.get("code"), int) and abs(code) < 2**31:
+        data = error.get("data") if code == MISSING_CAPABILITY else None
+        return BackendError(code, clean(str(error.get("message", "")), 300), data if isinstance(data, dict) else None)
+    if isinstance(result, dict):
+        return result
+    raise _bad(title)
+
+
+def _of_probe(error: ProbeError, title: str) -> CallError:
+    if error.reason == "too_large":
+        return CallError(
+            "too_large",
+            f"The answer of {title} was larger than is read, so nothing of it is passed on. Ask for less: fewer items, "
+            "a narrower filter or one page.",
+        )
+    if error.reason == "bad_protocol":
+        return _bad(title)
+    return CallError("backend_error", f"{title} did not accept a session ({error.reason}). Tell the user so.")
+
+
+def _of_transport(error: Exception, title: str) -> CallError:
+    if isinstance(error, ValueError | RecursionError | aiohttp.ClientPayloadError | aiohttp.ClientResponseError):
+        return _bad(title)
+    return CallError(
+        "unreachable", f"{title} could not be reached, or broke off. Try once more, then tell the user that it is down."
+    )
+
+
+def _bad(title: str) -> CallError:
+    return CallError("bad_answer", f"{title} answered with something that is no MCP answer. Tell the user so.")
