@@ -16,12 +16,13 @@ from typing import Annotated
 import httpx
 import typer
 
+from open_persona.chats import ChatNote
 from open_persona.config_show import config_of
 from open_persona.conversation import Conversation
-from open_persona.errors import OpenPersonaError, ServiceUnreachable
+from open_persona.errors import BadArgument, OpenPersonaError, ServiceUnreachable
 from open_persona.home import home_folder, prepare_home
 from open_persona.secrets import load_secrets
-from open_persona.settings import StackSettings
+from open_persona.settings import StackSettings, identifier
 from open_persona.sidecar_api import SidecarApi, meta_for
 from open_persona.signals import run_until_stopped
 from open_persona.terminal import console
@@ -42,8 +43,7 @@ Persona = Annotated[str, typer.Option("--persona", "-p", help="A template's id (
 Integrations = Annotated[
     list[str] | None, typer.Option("--integration", "-i", help="Switch this integration on; can be given again.")
 ]
-User = Annotated[str, typer.Option("--user", help="The user id to talk as.")]
-DEFAULT_USER = "local"
+User = Annotated[str | None, typer.Option("--user", help="The user id to talk as; else OPEN_PERSONA_USER, else local.")]
 
 
 @app.command()
@@ -102,15 +102,21 @@ def chat(
     persona: Persona = "izzy",
     message: Annotated[str, typer.Option("--message", "-m", help="Send this one message and stop.")] = "",
     integration: Integrations = None,
-    user: User = DEFAULT_USER,
-    chat_id: Annotated[str, typer.Option("--chat", help="Go on with the chat of this id.")] = "",
+    user: User = None,
+    chat_id: Annotated[
+        str | None,
+        typer.Option("--chat", help="Begin a chat of this id, or go on with it where the persona has memory."),
+    ] = None,
 ) -> None:
     """Talk to a persona in the terminal; /exit ends it."""
     from open_persona import chat as chatting
 
     async def talk() -> int:
-        conversation = Conversation(persona, user, meta_for(tuple(integration or ())))
-        conversation.chat_id = chat_id or conversation.chat_id
+        conversation = _conversation(persona, user, integration)
+        if chat_id is not None:
+            conversation.chat_id = _identifier(chat_id, "--chat")
+            note = ChatNote(_settings().home, conversation.user_id, conversation.chat_id)
+            conversation.last_answer_id, conversation.keep = note.last_answer(), note.keep
         lines = None if message else typed_lines(f"\nyou to {persona}> ")
         async with _sidecar() as sidecar:
             return await chatting.chat(sidecar, conversation, lines, message, console())
@@ -118,13 +124,28 @@ def chat(
     _run(talk)
 
 
-@config_app.command("show")
-def config_show(persona: Persona = "izzy", integration: Integrations = None, user: User = DEFAULT_USER) -> None:
-    """Print the opencode config that a turn of this persona would get, secrets masked."""
+@app.command()
+def usage(
+    days: Annotated[int, typer.Option("--days", min=1, max=3660, help="How many days, today included.")] = 30,
+    as_json: AsJson = False,
+) -> None:
+    """Show how many tokens each persona used for whom."""
+    from open_persona import usage as token_usage
 
     async def shown() -> int:
         async with _sidecar() as sidecar:
-            conversation = Conversation(persona, user, meta_for(tuple(integration or ())))
+            return await token_usage.usage(sidecar, days, console(), as_json=as_json)
+
+    _run(shown)
+
+
+@config_app.command("show")
+def config_show(persona: Persona = "izzy", integration: Integrations = None, user: User = None) -> None:
+    """Print the opencode config that a turn of this persona would get, secrets masked."""
+
+    async def shown() -> int:
+        conversation = _conversation(persona, user, integration)
+        async with _sidecar() as sidecar:
             print(json.dumps(await config_of(sidecar, conversation), indent=1))
         return 0
 
@@ -138,6 +159,18 @@ def main() -> None:
 
 def _settings() -> StackSettings:
     return StackSettings.from_environment(os.environ)
+
+
+def _conversation(persona: str, user: str | None, integrations: list[str] | None) -> Conversation:
+    user_id = _settings().user if user is None else _identifier(user, "--user")
+    return Conversation(persona, user_id, meta_for(tuple(integrations or ())))
+
+
+def _identifier(value: str, option: str) -> str:
+    try:
+        return identifier(value)
+    except ValueError as error:
+        raise BadArgument(f"{option}: {error}.") from None
 
 
 @asynccontextmanager
@@ -159,6 +192,10 @@ def _errors_shown() -> Iterator[None]:
         yield
     except OpenPersonaError as error:
         print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    except OSError as error:  # of this machine's, such as a full disk or a closed pipe
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
         raise typer.Exit(1) from None
 
 

@@ -5,7 +5,9 @@
     OpenPersonaError         message says what happened and what to do; the command exits with 1
     ├── ToolMissing          a program that the command needs is not installed
     ├── FetchFailed          opencode or ripgrep could not be fetched, or is not what it should be
+    ├── BadArgument          an option's or a setting's value can't be used
     ├── HomeRefused          OPEN_PERSONA_HOME is no place to keep state and secrets
+    │   └── HomeInUse        another command's services run on this home
     ├── PortTaken            another program listens where a service should
     ├── ServiceFailed        a service ended or did not become ready in time
     └── ServiceUnreachable   a running service did not answer, or answered with an error
@@ -26,8 +28,16 @@ class FetchFailed(OpenPersonaError):
     """opencode or ripgrep could not be fetched, or is not what it should be."""
 
 
+class BadArgument(OpenPersonaError):
+    """An option's or a setting's value can't be used."""
+
+
 class HomeRefused(OpenPersonaError):
     """OPEN_PERSONA_HOME is no place to keep state and secrets."""
+
+
+class HomeInUse(HomeRefused):
+    """Another command's services run on this home."""
 
 
 class PortTaken(OpenPersonaError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,21 +15,25 @@ HOME_SETTING = "OPEN_PERSONA_HOME"
 def home_folder(environment: Mapping[str, str]) -> Path:
     """``OPEN_PERSONA_HOME``, else ``open-persona`` in the user's data directory. Absolute; not created."""
     if named := environment.get(HOME_SETTING):
-        return Path(named).expanduser().absolute()
+        try:
+            return Path(named).expanduser().absolute()
+        except RuntimeError:
+            raise HomeRefused(f"{HOME_SETTING}={named}: there is no such user.") from None
     data = environment.get("XDG_DATA_HOME") or str(Path(environment.get("HOME") or Path.home()) / ".local" / "share")
     return Path(data).absolute() / "open-persona"
 
 
 def work_tree_above(folder: Path) -> Path | None:
-    """The git work tree that ``folder`` lies in; symlinks are followed."""
-    resolved = folder.resolve()
-    return next((parent for parent in (resolved, *resolved.parents) if (parent / ".git").exists()), None)
+    """The git work tree that ``folder`` lies in; symlinks are followed. A folder that can't be looked into is none."""
+    resolved = Path(os.path.realpath(folder))
+    return next((parent for parent in (resolved, *resolved.parents) if os.path.lexists(parent / ".git")), None)
 
 
 def prepare_home(folder: Path) -> None:
     """Makes the folder, for its owner alone.
 
-    Raises ``HomeRefused`` inside a git work tree (secrets and chats could be committed) and where it can't be made.
+    Raises ``HomeRefused`` inside a git work tree (secrets and chats could be committed) and where it can't be made or
+    written.
     """
     if (tree := work_tree_above(folder)) is not None:
         raise HomeRefused(
@@ -38,3 +44,19 @@ def prepare_home(folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise HomeRefused(f"{folder} can't be made: {error}. Set {HOME_SETTING} to a folder that you own.") from error
+    check_writable(folder)
+
+
+def check_writable(folder: Path) -> None:
+    """Writes a little into the folder, and leaves nothing of it. Raises ``HomeRefused``."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+    except OSError as error:
+        raise unwritable(folder, error) from None
+
+
+def unwritable(path: Path, error: OSError) -> HomeRefused:
+    """The refusal for a place in the home where nothing can be written."""
+    why = error.strerror or error
+    return HomeRefused(f"{path} can't be written: {why}. Make room there, or set {HOME_SETTING} to a folder of yours.")

@@ -13,6 +13,7 @@ from hub.wire import CatalogView
 from mcp_servers.launcher import scan
 from open_persona.demo.reachability import grants_gov_answers
 from open_persona.home import prepare_home
+from open_persona.home_lock import locked
 from open_persona.hub_api import HubApi
 from open_persona.secrets import Secrets, make_secrets
 from open_persona.services import UPSTREAM_SETTING, Service, plan
@@ -55,6 +56,15 @@ async def running(
 ) -> AsyncIterator[LocalStack]:
     """Every service, ready; none of them is left afterwards. Raises an ``OpenPersonaError`` that says what to do."""
     prepare_home(settings.home)
+    with locked(settings.home):
+        async with _started(settings, environment, say, echo) as local:
+            yield local
+
+
+@asynccontextmanager
+async def _started(
+    settings: StackSettings, environment: Mapping[str, str], say: Say, echo: Callable[[str, str], None] | None
+) -> AsyncIterator[LocalStack]:
     secrets = make_secrets(settings.home, environment)
     toolchain = ensure_all(settings.home, environment, say)
     found = scan(settings.mcp_servers_dir)

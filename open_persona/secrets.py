@@ -37,14 +37,18 @@ NAMES = tuple(field.name for field in fields(Secrets))
 
 
 def load_secrets(home: Path, environment: Mapping[str, str]) -> Secrets | None:
-    """The keys, each from ``OPEN_PERSONA_<NAME>`` first and else from the file; ``None`` while one is in neither.
+    """The keys, each from ``OPEN_PERSONA_<NAME>`` first and else from the file; ``None`` while there is no file.
 
-    Raises ``HomeRefused`` when the file can't be read.
+    Raises ``HomeRefused`` when the file can't be read or lacks a key.
     """
     stored = _read(home / FILE)
-    found = {name: environment.get(f"OPEN_PERSONA_{name.upper()}") or stored.get(name, "") for name in NAMES}
-    if not all(found.values()):
+    held = stored or {}
+    found = {name: environment.get(f"OPEN_PERSONA_{name.upper()}") or held.get(name, "") for name in NAMES}
+    lacking = [name for name, value in found.items() if not value]
+    if lacking and stored is None:
         return None
+    if lacking:
+        raise HomeRefused(f"{home / FILE} lacks {', '.join(lacking)}. Restore it from your backup, or move it away.")
     return Secrets(**{name: SecretStr(value) for name, value in found.items()})
 
 
@@ -58,9 +62,7 @@ def make_secrets(home: Path, environment: Mapping[str, str]) -> Secrets:
     with contextlib.suppress(FileExistsError):
         _create(home / FILE, {name: secrets.token_urlsafe(KEY_BYTES) for name in NAMES})
     if (made := load_secrets(home, environment)) is None:
-        raise HomeRefused(
-            f"{home / FILE} lacks one of {', '.join(NAMES)}. Restore it from your backup, or move it away."
-        )
+        raise HomeRefused(f"{home / FILE} was removed while it was made. Run the command again.")
     return made
 
 
@@ -90,12 +92,12 @@ def _create(path: Path, content: Mapping[str, str]) -> None:
         raise HomeRefused(f"{path} can't be made: {error}") from error
 
 
-def _read(path: Path) -> dict[str, str]:
+def _read(path: Path) -> dict[str, str] | None:
     try:
         raw = json.loads(path.read_text())
     except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
         raise HomeRefused(f"{path} can't be read: {type(error).__name__}. Restore it from your backup.") from None
     if not isinstance(raw, dict):
         raise HomeRefused(f"{path} is not a JSON object. Restore it from your backup.")

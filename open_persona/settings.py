@@ -5,11 +5,12 @@ Each service reads its own settings; these are the ones that the command needs i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from open_persona.errors import OpenPersonaError
 from open_persona.home import home_folder
@@ -17,11 +18,26 @@ from open_persona.home import home_folder
 PREFIX = "OPEN_PERSONA_"
 INTEGRATIONS = Path(__file__).resolve().parent.parent / "mcp_servers"
 """The integrations that come along."""
+IDENTIFIER = re.compile(r"[!-~](?:[ -~]{0,254}[!-~])?")
+"""What can stand in a header: printable ASCII, 256 characters at the most."""
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
+def identifier(value: str) -> str:
+    """``value``, if it can be the id of a user or a chat. Raises ``ValueError``."""
+    if not IDENTIFIER.fullmatch(value):
+        raise ValueError("an id is 1 to 256 printable ASCII characters, without a blank at its ends")
+    return value
+
+
+Identifier = Annotated[str, AfterValidator(identifier)]
+
+
 class StackSettings(BaseModel):
-    """``hub_url`` and ``webui_url`` are where the command looks for services that may run elsewhere."""
+    """``hub_url`` and ``webui_url`` are where the command looks for services that may run elsewhere.
+
+    ``user`` is the user id that the command talks as.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -36,6 +52,7 @@ class StackSettings(BaseModel):
     demo_port: Port = 8900
     demo_upstream_port: Port = 8901
     webui_url: str = "http://127.0.0.1:3000"
+    user: Identifier = "local"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -45,7 +62,10 @@ class StackSettings(BaseModel):
         try:
             return cls.model_validate({**given, "home": home_folder(environment)})
         except ValidationError as error:
-            faults = [f"{names[str(fault['loc'][0])]}: {fault['msg']}" for fault in error.errors()]
+            faults = [
+                f"{names[str(fault['loc'][0])]}: {fault['msg'].removeprefix('Value error, ')}"
+                for fault in error.errors()
+            ]
             raise OpenPersonaError("; ".join(faults)) from None
 
     @property

@@ -182,8 +182,28 @@ class SidecarApi:
         document: JsonValue = answer.json()
         return document
 
+    async def usage(self, days: int) -> JsonValue:
+        """The token usage of the last ``days`` days.
+
+        Raises ``ServiceUnreachable``, with the sidecar's own words when it refuses.
+        """
+        try:
+            answer = await self._http.get(
+                f"{self._url}/v1/open-persona/usage", params={"days": days}, headers=self._authorization
+            )
+        except httpx.HTTPError as error:
+            raise self._absent(error) from None
+        if answer.status_code != httpx.codes.OK:
+            raise ServiceUnreachable(_refusal(answer.status_code, answer.content))
+        document: JsonValue = answer.json()
+        return document
+
+    @property
+    def _authorization(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._key.get_secret_value()}"}
+
     def _headers(self, turn: TurnRequest) -> dict[str, str]:
-        return {**turn.headers(), "Authorization": f"Bearer {self._key.get_secret_value()}"}
+        return {**turn.headers(), **self._authorization}
 
     def _absent(self, error: httpx.HTTPError) -> ServiceUnreachable:
         cause = type(error).__name__

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from logging.handlers import RotatingFileHandler
@@ -17,14 +18,18 @@ from typing import Self
 
 import httpx
 
-from mcp_servers.child import Child
+from mcp_servers.child import Child, RestartPolicy
 from open_persona.errors import PortTaken, ServiceFailed
+from open_persona.home import unwritable
 from open_persona.ports import holder_of, is_taken
 from open_persona.services import Listener, Service
 
 READY_DEADLINE_S = 60.0
 POLL_S = 0.1
 ANSWER_DEADLINE_S = 2.0
+STOP_GRACE_S = 15.0
+"""Between SIGTERM and SIGKILL: longer than the sidecar and the launcher take to end what they run, so that nothing is
+cut off that ends by itself. A second Ctrl-C does not wait for it."""
 LAST_LINES = 15
 LOG_BYTES = 2_000_000
 
@@ -48,6 +53,7 @@ def _taken(listener: Listener) -> str:
 
 class Stack:
     """``async with Stack(...) as stack: await stack.ready()``. Each service's output goes to ``<logs>/<name>.log``.
+    Raises ``HomeRefused`` where that folder can't be made.
 
     Once all are ready, ``say`` gets a line whenever one ends or starts again; ``echo`` (if given) gets every line that
     they write.
@@ -73,10 +79,14 @@ class Stack:
     ) -> None:
         """Returns when nothing of the stack is left."""
         self._quiet = True
-        await asyncio.gather(*(one.child.stop() for one in self._children.values() if one.child.state != "new"))
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for one in self._children.values():
-            one.close()
+        try:
+            await asyncio.gather(*(one.child.stop() for one in self._children.values() if one.child.state != "new"))
+        finally:
+            for task in self._tasks:
+                task.cancel()  # nothing to cancel, unless the wait was cut short: then SIGKILL follows at once
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            for one in self._children.values():
+                one.close()
 
     async def ready(self, deadline_s: float = READY_DEADLINE_S) -> None:
         """Returns when every listener answers.
@@ -115,7 +125,7 @@ class Stack:
             ) from None
 
     def _child(self, service: Service, logs: Path, echo: Callable[[str, str], None] | None) -> _Logged:
-        logged = _Logged(service.name, logs / f"{service.name.replace(' ', '-')}.log", echo)
+        logged = _Logged(service.name, logs / f"{service.name.replace(' ', '-')}.log", echo, self._say)
         logged.child = Child(
             service.name,
             service.command,
@@ -123,6 +133,7 @@ class Stack:
             output=logged.line,
             on_change=self._changed,
             cwd=logs.parent,
+            policy=RestartPolicy(stop_grace_s=STOP_GRACE_S),
         )
         return logged
 
@@ -140,12 +151,15 @@ class _Logged:
 
     child: Child
 
-    def __init__(self, name: str, file: Path, echo: Callable[[str, str], None] | None) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    def __init__(self, name: str, file: Path, echo: Callable[[str, str], None] | None, say: Say) -> None:
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise unwritable(file.parent, error) from None
         self._name = name
         self._echo = echo
         self._last: deque[str] = deque(maxlen=LAST_LINES)
-        self._handler = RotatingFileHandler(file, maxBytes=LOG_BYTES, backupCount=1, delay=True)
+        self._handler = _LogFile(file, say)
         self.file = file
 
     def line(self, text: str) -> None:
@@ -161,6 +175,29 @@ class _Logged:
 
     def close(self) -> None:
         self._handler.close()
+
+
+class _LogFile(RotatingFileHandler):
+    """A log that can't be written (a full disk) is told once; the service goes on."""
+
+    def __init__(self, file: Path, say: Say) -> None:
+        super().__init__(file, maxBytes=LOG_BYTES, backupCount=1, delay=True)
+        self._say = say
+        self._told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, ARG002 - logging's name and argument
+        self._tell(sys.exception())
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except OSError as error:  # what was left to be written
+            self._tell(error)
+
+    def _tell(self, error: BaseException | None) -> None:
+        if not self._told:
+            self._told = True
+            self._say(f"{self.baseFilename} can't be written: {getattr(error, 'strerror', None) or error}.")
 
 
 async def _is_ready(http: httpx.AsyncClient, url: str) -> bool:

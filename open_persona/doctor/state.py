@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from open_persona.doctor.findings import Finding, Patient, fail, ok, warn
 from open_persona.errors import HomeRefused
-from open_persona.home import HOME_SETTING, work_tree_above
+from open_persona.home import HOME_SETTING, check_writable, work_tree_above
 from open_persona.secrets import FILE, NAMES, is_private, load_secrets
 
 KEYS = {
@@ -18,14 +18,20 @@ OWN_ENDPOINT = "OPEN_PERSONA_COMPATIBLE_BASE_URL"
 
 
 async def home(patient: Patient) -> Sequence[Finding]:
-    """There, and outside of any git work tree."""
+    """There, writable, and outside of any git work tree."""
     folder = patient.settings.home
     if tree := work_tree_above(folder):
         return [
             fail("home", f"{folder} lies in the git work tree {tree}", f"Set {HOME_SETTING} to a folder outside of it.")
         ]
-    if not folder.is_dir():
+    if not folder.exists() and not folder.is_symlink():
         return [warn("home", f"{folder} is not there yet", "'open-persona up' makes it.")]
+    if not folder.is_dir():
+        return [fail("home", f"{folder} is no folder", f"Move it away, or set {HOME_SETTING} to a folder of yours.")]
+    try:
+        check_writable(folder)
+    except HomeRefused as error:
+        return [fail("home", str(error), f"Look: ls -ld {folder}; df {folder}")]
     return [ok("home", str(folder))]
 
 
@@ -35,7 +41,7 @@ async def secrets(patient: Patient) -> Sequence[Finding]:
     try:
         found = load_secrets(patient.settings.home, patient.environment)
     except HomeRefused as error:
-        return [fail("secrets", str(error), "Or move the file away: 'open-persona up' makes a new one.")]
+        return [fail("secrets", str(error), "A new one is made by 'open-persona up' once it is moved away.")]
     if found is None:
         return [warn("secrets", f"{file} is not there yet", "'open-persona up' makes it.")]
     if file.exists() and not is_private(file):

@@ -85,7 +85,7 @@ def test_every_command_has_a_help_text() -> None:
 
 
 @pytest.mark.requirement("cli:errors")
-@pytest.mark.parametrize("command", [["status"], ["chat", "-m", "hi"], ["config", "show"]])
+@pytest.mark.parametrize("command", [["status"], ["chat", "-m", "hi"], ["usage"], ["config", "show"]])
 def test_with_nothing_running_the_error_is_one_line_that_says_what_to_do(command: list[str], tmp_path: Path) -> None:
     environment = {"PATH": os.environ["PATH"], "OPEN_PERSONA_HOME": str(tmp_path), "OPEN_PERSONA_HUB_PORT": "9"}
     done = subprocess.run(
@@ -100,6 +100,49 @@ def test_with_nothing_running_the_error_is_one_line_that_says_what_to_do(command
     assert done.returncode == 1
     assert done.stdout == ""
     assert re.fullmatch(r"error: .*'open-persona up'.*\n", done.stderr)
+
+
+def told(tmp_path: Path, *command: str | bytes, **environment: str) -> str:
+    """What the command says on standard error, which is one line; it exits with 1."""
+    done = subprocess.run(
+        [sys.executable, "-m", "open_persona.cli", *command],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "OPEN_PERSONA_HOME": str(tmp_path), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: .*\n", done.stderr)
+    return done.stderr
+
+
+@pytest.mark.requirement("cli:errors")
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--user", "jürgen"), ("--user", "a\nb"), ("--user", ""), ("--user", b"\xff"), ("--chat", "ü"), ("--chat", " a")],
+)
+def test_an_id_that_no_header_can_hold_is_named(tmp_path: Path, option: str, value: str | bytes) -> None:
+    assert told(tmp_path, "chat", "-m", "hi", option, value).startswith(f"error: {option}: an id is")
+
+
+def test_a_user_of_the_environment_that_no_header_can_hold_is_named(tmp_path: Path) -> None:
+    assert "OPEN_PERSONA_USER: an id is" in told(tmp_path, "chat", "-m", "hi", OPEN_PERSONA_USER="jürgen")
+
+
+@pytest.mark.requirement("cli:errors")
+def test_bytes_that_are_no_text_reach_the_sidecar_as_text(tmp_path: Path) -> None:
+    secrets = {f"OPEN_PERSONA_{name}": "k" for name in ("SIDECAR_API_KEY", "SERVICE_KEY", "TOKEN_KEY")}
+    line = told(tmp_path, "chat", "-p", b"\xff", "-m", b"\xff", OPEN_PERSONA_SIDECAR_PORT="9", **secrets)
+    assert "does not answer" in line
+
+
+@pytest.mark.requirement("cli:errors")
+def test_a_home_where_nothing_can_be_written_stops_up(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "can't be made" in told(tmp_path / "file", "up")
+    assert "can't be written" in told(Path("/proc/self"), "up")
 
 
 def test_the_doctors_json_is_a_list_of_findings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from open_persona.errors import PortTaken, ServiceFailed
+from open_persona.errors import HomeRefused, PortTaken, ServiceFailed
 from open_persona.ports import free_ports, holder_of
 from open_persona.services import Listener, Service
 from open_persona.stack import Stack
@@ -111,6 +111,58 @@ async def test_a_taken_port_is_named_with_its_holder_and_setting_and_nothing_sta
     assert f"pid {os.getpid()}" in message
     assert "change SETTING_PORT" in message
     assert pid_on(free) == 0
+
+
+@pytest.mark.requirement("stack:full-disk")
+async def test_a_log_that_cannot_be_written_is_told_once_and_stops_nothing(tmp_path: Path) -> None:
+    first, second = free_ports(2)
+    said: list[str] = []
+    for port in (first, second):
+        (tmp_path / f"service-{port}.log").symlink_to("/dev/full")
+    chatty = SERVER.replace('print("listening"', 'print("a\\nb"')
+    services = [service(f"service {port}", port, chatty) for port in (first, second)]
+    async with Stack(services, tmp_path, say=said.append) as stack:
+        await stack.ready(BOUND_S)
+        await until(lambda: len(said) == 2)
+    assert [line.rpartition(" can't be written: ")[2] for line in said] == ["No space left on device."] * 2
+    assert (pid_on(first), pid_on(second)) == (0, 0)
+
+
+async def test_logs_that_have_no_folder_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("")
+    with pytest.raises(HomeRefused, match="can't be written"):
+        Stack([service("hub", 1)], tmp_path / "logs", say=print)
+
+
+STUBBORN = """
+import signal, sys, time
+def late(*_):
+    time.sleep(8.5); print("ended by itself", flush=True); sys.exit(0)
+signal.signal(signal.SIGTERM, late)
+"""
+
+
+@pytest.mark.requirement("stack:grace")
+async def test_a_service_that_takes_its_time_to_end_is_not_killed(tmp_path: Path) -> None:
+    [port] = free_ports(1)
+    async with Stack([service("slow", port, STUBBORN + SERVER)], tmp_path, say=print) as stack:
+        await stack.ready(BOUND_S)
+    assert (tmp_path / "slow.log").read_text() == "listening\nended by itself\n"
+
+
+@pytest.mark.requirement("stack:grace")
+async def test_a_stop_that_is_cut_short_leaves_nothing(tmp_path: Path) -> None:
+    [port] = free_ports(1)
+    stack = Stack([service("slow", port, STUBBORN + SERVER)], tmp_path, say=print)
+    await stack.__aenter__()
+    await stack.ready(BOUND_S)
+    child = pid_on(port)
+    stopping = asyncio.create_task(stack.__aexit__(None, None, None))
+    await until(lambda: stack.states()["slow"] == "stopping")
+    stopping.cancel()
+    async with asyncio.timeout(4):
+        await asyncio.gather(stopping, return_exceptions=True)
+    assert not alive(child)
 
 
 @pytest.mark.requirement("stack:no_orphans")

@@ -165,6 +165,24 @@ async def test_a_home_inside_a_work_tree(tmp_path: Path) -> None:
     assert (await one(home, settings(tmp_path))).level == "fail"
 
 
+@pytest.mark.requirement("doctor:home")
+async def test_a_home_that_is_a_file_or_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("")
+    file = await one(home, settings(tmp_path))
+    assert (file.level, "is no folder" in file.message) == ("fail", True)
+    system = await one(home, StackSettings(home=Path("/proc/self")))
+    assert (system.level, "can't be written" in system.message) == ("fail", True)
+
+
+@pytest.mark.requirement("doctor:home")
+async def test_secrets_that_lack_a_key(tmp_path: Path) -> None:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    (folder / "secrets.json").write_text('{"service_key": "a", "token_key": "b"}')
+    [finding] = await examine(settings(tmp_path), {}, [secrets])
+    assert (finding.level, "lacks sidecar_api_key" in finding.message) == ("fail", True)
+
+
 async def test_a_runner_with_errors_in_its_log(tmp_path: Path) -> None:
     log = tmp_path / "home" / "runners" / "abcd" / "12" / "data" / "opencode" / "log" / "opencode.log"
     log.parent.mkdir(parents=True)
