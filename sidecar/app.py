@@ -6,7 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
 
+from sidecar import operator_routes
+from sidecar.access import KeyFirst, http_error
 from sidecar.errors import SidecarError
 from sidecar.routes import error_response, router
 from sidecar.seam import RunnerSeam
@@ -30,6 +33,9 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(title="Open Persona sidecar", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.add_exception_handler(SidecarError, error_response)
+    app.add_exception_handler(HTTPException, http_error)
     app.include_router(router)
+    app.include_router(operator_routes.router)
+    app.add_middleware(KeyFirst, key=lambda: settings.sidecar_api_key)
     app.add_middleware(RunnerSeam, is_runner=lambda scope: scope["app"].state.services.turns.pool.holds_token)
     return app

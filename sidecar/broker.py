@@ -24,7 +24,7 @@ from starlette.types import Receive, Scope, Send
 from sidecar import broker_failures as failures
 from sidecar.broker_door import Gone, Reply, disconnected, read_body, runner_token
 from sidecar.broker_failures import Failure
-from sidecar.broker_policy import Denied, checked, parse_body, passed_headers
+from sidecar.broker_policy import Denied, TooBig, checked, parse_body, passed_headers
 from sidecar.broker_stream import MAX_LINE_BYTES, LineTooLong, StreamScan
 from sidecar.providers import PROVIDERS, Provider
 from sidecar.settings import Settings
@@ -118,9 +118,13 @@ class Broker:
             if key is None and known.key == "required":
                 raise Denied("no key")
         except Denied as denial:
-            failure = failures.denied()
             note = (turn or turns[0]).note
-            note.failure = note.failure or failure.error
+            if isinstance(denial, TooBig):
+                failure = failures.too_large(denial.limit)
+                note.failure = failure.error
+            else:
+                failure = failures.denied()
+                note.failure = note.failure or failure.error
             raise _Refused(denial.why, failure, turn or turns[0]) from None
         self._count(turn)
         return self._call(known, turn, model, body, key, passed_headers(known.dialect, request.headers))

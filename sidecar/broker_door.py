@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.types import Message, Receive, Send
 
 from sidecar.broker_failures import Failure
-from sidecar.broker_policy import Denied
+from sidecar.broker_policy import Denied, TooBig
 from sidecar.providers import Provider
 
 BODY_S: Final = 30.0
@@ -28,7 +28,7 @@ def runner_token(request: Request) -> str:
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """Raises ``Denied`` for a body over ``limit`` bytes or one that does not arrive in time, and ``Gone``."""
+    """Raises ``TooBig`` for a body over ``limit`` bytes, ``Denied`` where it does not arrive in time, and ``Gone``."""
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_S):
@@ -38,7 +38,7 @@ async def read_body(request: Request, limit: int) -> bytes:
                     raise Gone
                 body += message.get("body", b"")
                 if len(body) > limit:
-                    raise Denied("body size")
+                    raise TooBig(limit)
                 if not message.get("more_body", False):
                     return bytes(body)
     except TimeoutError:

@@ -30,6 +30,7 @@ _OVERFLOW: Final = re.compile(
 )
 _NO_CREDIT: Final = re.compile(r"insufficient_quota|insufficient credits|credit balance|billing", re.IGNORECASE)
 _SENTENCES: Final[Mapping[Reason, str]] = {
+    "too_large": "The conversation is larger than this server takes.",
     "provider_auth": "The provider refused the key.",
     "provider_rate_limit": "The provider asks for a pause.",
     "provider_error": "The provider failed.",
@@ -99,6 +100,15 @@ def _event(name: str, body: Mapping[str, object]) -> bytes:
 def denied() -> Failure:
     """What everything that may not pass gets: no turn, no such route, not allowed."""
     return Failure(ProviderError("The agent made a model call that is not allowed.", reason="provider_refused"))
+
+
+def too_large(limit: int) -> Failure:
+    """The call's body is over ``limit`` bytes."""
+    message = (
+        f"This conversation, with its images and files, has grown larger than the {_size(limit)} that can be sent to a "
+        "model at once. Start a new chat, and attach smaller images."
+    )
+    return Failure(ProviderError(message, reason="too_large"))
 
 
 def turn_over() -> Failure:
@@ -217,6 +227,10 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         return max(0.0, (until - sent).total_seconds())
     except (ValueError, TypeError):
         return None
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**20:.3g} MiB" if count >= 2**20 else f"{count / 2**10:.3g} KiB"
 
 
 def _duration(seconds: float) -> str:

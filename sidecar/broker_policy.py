@@ -79,6 +79,14 @@ class Denied(Exception):
         self.why = why
 
 
+class TooBig(Denied):
+    """The body is larger than ``limit`` bytes: nothing forbidden, the conversation has only grown too large."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__("body size")
+        self.limit = limit
+
+
 def parse_body(raw: bytes) -> Body:
     """The JSON object of a request. The caller sends this object on, not ``raw``: what is checked is what is sent."""
     try:

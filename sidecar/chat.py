@@ -1,8 +1,8 @@
 """One turn, start to finish.
 
-Request → persona and model → config → the user's runner → connected integrations → session and rules → prompt and
-events → what the user sees → nothing left behind. Everything that the request itself can get wrong is found by
-``Turns.ask``, before a byte is answered; what goes wrong later is a ``Failure`` in the stream.
+Request → persona and model → config → the user's runner → lease and connected integrations → session and rules →
+prompt and events → what the user sees → nothing left behind. Everything that the request itself can get wrong is
+found by ``Turns.ask``, before a byte is answered; what goes wrong later is a ``Failure`` in the stream.
 """
 
 from __future__ import annotations
@@ -13,17 +13,21 @@ import uuid
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from weakref import WeakValueDictionary
 
 from pydantic import SecretStr
+from sqlalchemy.exc import SQLAlchemyError
 
 from hub.wire import CatalogView
 from sidecar import integrations, sessions
 from sidecar.cleanup import bounded, finish_or_undo
-from sidecar.errors import InvalidRequest, ProviderError, RunnerError, SidecarError, TurnTimeout
-from sidecar.events import Ended, Retry, Text, Tool, TurnEvents, turn_events
+from sidecar.endings import ended_error
+from sidecar.errors import Busy, InvalidRequest, ProviderError, RunnerError, SidecarError, TurnTimeout
+from sidecar.event_stream import turn_events
+from sidecar.events import Ended, Retry, Text, Tool, TurnEvents
 from sidecar.hub_client import HubClient
 from sidecar.identity import Identity, key_sig, workspace_hash
+from sidecar.leases import held, make_lease
+from sidecar.locks import KeyedLocks
 from sidecar.model_limits import context_chars, takes_images
 from sidecar.openai_models import ChatRequest
 from sidecar.opencode_client import new_message_id
@@ -41,7 +45,8 @@ from sidecar.personas import Persona, allowed_tools, parse_meta, resolve_persona
 from sidecar.prompts import settings_text, user_text
 from sidecar.providers import ModelChoice, choose_model, effective_keys
 from sidecar.registry import PersonaRegistry
-from sidecar.runners.pool import LiveRunner, RunnerPool
+from sidecar.runners.live import LiveRunner
+from sidecar.runners.pool import RunnerPool
 from sidecar.settings import ProviderName, Settings
 from sidecar.store import Answer, Store
 from sidecar.templates import Templates
@@ -64,17 +69,13 @@ class Asked:
 
     @property
     def user(self) -> str:
+        """The user's hash: the name of the workspace, and the key of all state."""
         return workspace_hash(self.identity.user_id)
 
-
-class ChatLocks:
-    """Turns of one persona in one chat run in order; a lock is gone when nobody holds or awaits it."""
-
-    def __init__(self) -> None:
-        self._locks: WeakValueDictionary[tuple[str, ...], asyncio.Lock] = WeakValueDictionary()
-
-    def of(self, *chat: str) -> asyncio.Lock:
-        return self._locks.setdefault(chat, asyncio.Lock())
+    @property
+    def in_a_chat(self) -> bool:
+        """Whether the answer has a place in a chat that Open WebUI stores."""
+        return self.identity.has_memory_id and bool(self.identity.message_id)
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Turns:
     running: TurnRegistry
     registry: PersonaRegistry
     door: Door
-    chats: ChatLocks
+    chats: KeyedLocks
 
     async def ask(self, identity: Identity, chat: ChatRequest) -> Asked:
         """Raises a ``RequestError`` that names the field at fault."""
@@ -111,16 +112,11 @@ class Turns:
         ``emit`` gets exactly one ``Failure`` or ``Finish``, unless the turn is cancelled.
         """
         try:
-            async with asyncio.timeout(self.settings.turn_timeout_s), AsyncExitStack() as stack:
+            await self._note_begun(asked)
+            async with AsyncExitStack() as stack:
                 if sessions.remembers(asked.persona, asked.identity):
-                    lock = self.chats.of(asked.user, asked.identity.chat_id, asked.persona.id)
-                    await stack.enter_async_context(lock)
-                await self._run(asked, emit)
-        except TimeoutError:
-            limit = self.settings.turn_timeout_s
-            emit(
-                Failure(TurnTimeout(f"The answer took longer than {limit:g} s and was stopped. Ask for less at once."))
-            )
+                    await self._wait_for_turn(asked, stack, emit)
+                await self._timed(asked, emit)
         except SidecarError as error:
             log.warning("turn failed: %s %s", error.reason, error.detail)
             emit(Failure(error))
@@ -128,14 +124,50 @@ class Turns:
             log.exception("turn failed")
             emit(Failure(SidecarError("Something went wrong inside Open Persona. Its log has the details; try again.")))
 
+    async def _note_begun(self, asked: Asked) -> None:
+        """Puts the answer into the chat's tree before anything can go wrong: the next one may follow it."""
+        if asked.in_a_chat:
+            await self.remember(asked, "", "", only_new=True)
+
+    async def _wait_for_turn(self, asked: Asked, stack: AsyncExitStack, emit: Emit) -> None:
+        """Answers of one persona in one chat are given one after the other."""
+        lock = self.chats.of(asked.user, asked.identity.chat_id, asked.persona.id)
+        if lock.locked():
+            emit(Status("Another answer in this chat is still running; yours comes next …"))
+        try:
+            async with asyncio.timeout(self.settings.turn_timeout_s):
+                await stack.enter_async_context(lock)
+        except TimeoutError:
+            raise Busy("An earlier answer in this chat is still running. Stop it, then send again.") from None
+
+    async def _timed(self, asked: Asked, emit: Emit) -> None:
+        limit = self.settings.turn_timeout_s
+        try:
+            async with asyncio.timeout(limit):
+                await self._run(asked, emit)
+        except TimeoutError:
+            raise TurnTimeout(
+                f"The answer took longer than {limit:g} s and was stopped. Ask for less at once."
+            ) from None
+
+    async def remember(self, asked: Asked, session: str, message: str, *, only_new: bool = False) -> None:
+        """Notes where an answer was given. A failure costs memory and is logged; the answer itself stands."""
+        identity = asked.identity
+        place = (asked.user, identity.chat_id, identity.message_id, identity.parent_message_id, asked.persona.id)
+        note = self.store.note_answer if only_new else self.store.remember_answer
+        try:
+            await asyncio.to_thread(note, Answer(*place, session, message))
+        except SQLAlchemyError:
+            log.exception("an answer could not be noted")
+
     async def _run(self, asked: Asked, emit: Emit) -> None:
         personas = await self.registry.with_used(asked.user, asked.persona, asked.chat.model)
         config = build_config(
             templates=self.templates, personas=personas, catalog=asked.catalog, door=self.door, settings=self.settings
         )
 
-        def say(line: str) -> None:
-            emit(Status(line))
+        def say(line: str, *, done: bool = False) -> None:
+            emit(Status(line, done))
 
         sig = key_sig(self.settings.token_key, asked.keys)
         async with self.pool.lease(asked.user, sig, config, say) as live:
@@ -147,19 +179,32 @@ class Turns:
                 models=frozenset({f"{asked.model.provider}/{asked.model.model}"}),
                 keys=asked.keys,
             )
-            async with self.running.open(turn):
-                await integrations.connect(asked.persona, asked.catalog, live, self.door, say)
-                await _Conversation(self, asked, live, turn, emit).hold()
+            lease = make_lease(
+                persona=asked.persona,
+                catalog=asked.catalog,
+                user=asked.user,
+                token=live.spec.token,
+                settings=asked.identity.settings,
+            )
+            async with self.running.open(turn), held(self.hub, lease) as reachable:
+                for line in integrations.left_out(asked.persona, asked.catalog, reachable=reachable):
+                    say(line, done=True)
+                catalog = asked.catalog if reachable else None
+                connected = await integrations.connect(asked.persona, catalog, live, self.door, say)
+                await _Conversation(self, asked, live, turn, connected, emit).hold()
 
 
 class _Conversation:
     """The part of a turn that has a session: prompt, events, and what must happen however it ends."""
 
-    def __init__(self, turns: Turns, asked: Asked, live: LiveRunner, turn: RunningTurn, emit: Emit) -> None:
+    def __init__(
+        self, turns: Turns, asked: Asked, live: LiveRunner, turn: RunningTurn, connected: frozenset[str], emit: Emit
+    ) -> None:
         self._turns = turns
         self._asked = asked
         self._live = live
         self._turn = turn
+        self._connected = connected
         self._emit = emit
         self._answered = False
 
@@ -171,8 +216,8 @@ class _Conversation:
         try:
             end = await self._follow(seat, events)
             ended = True
-            self._check(end)
             await self._remember(seat, events)
+            self._check(end)
             self._emit(Finish(events.finish, events.usage))
         finally:
             await bounded(self._leave(seat, events, ended))
@@ -184,7 +229,7 @@ class _Conversation:
             identity=asked.identity,
             user=asked.user,
             history=asked.chat.history,
-            rules=turn_rules(asked.persona, asked.catalog),
+            rules=turn_rules(asked.persona, asked.catalog, self._connected),
             store=self._turns.store,
             client=self._live.client,
         )
@@ -262,42 +307,26 @@ class _Conversation:
                 self._emit(Status(f"The model provider is busy; asking again (attempt {attempt + 1}) …"))
 
     def _check(self, end: Ended) -> None:
+        """Raises what ended the answer, unless it ended well."""
         failure = self._turn.note.failure
         if end.error and failure is not None:
             raise failure
-        if end.error == "ContextOverflowError":
-            raise InvalidRequest(
-                "The chat is too long for this model. Start a new chat or shorten the message.", param="messages"
-            )
         if end.error:
-            raise RunnerError(
-                "The agent engine gave up on this answer. Send the message again.",
-                reason="runner_lost",
-                detail=f"{end.error}: {end.message}",
-            )
+            raise ended_error(end)
         if not self._answered:
             raise failure or ProviderError("The model answered nothing. Ask again, or choose another model.")
 
     async def _remember(self, seat: sessions.Seat, events: TurnEvents) -> None:
-        """Notes the answer in the chat's tree; others' answers count too, so that Izzy knows what she missed."""
-        identity = self._asked.identity
-        if not identity.has_memory_id or not identity.message_id:
-            return
-        session = (seat.session, events.answer_id) if seat.kept and events.answer_id else ("", "")
-        answer = Answer(
-            self._asked.user,
-            identity.chat_id,
-            identity.message_id,
-            identity.parent_message_id,
-            self._asked.persona.id,
-            *session,
-        )
-        await asyncio.to_thread(self._turns.store.remember_answer, answer)
+        """Notes the session of an answer, so that the next turn goes on there."""
+        if self._asked.in_a_chat and seat.kept and events.answer_id:
+            await self._turns.remember(self._asked, seat.session, events.answer_id)
 
     async def _leave(self, seat: sessions.Seat, events: TurnEvents, ended: bool) -> None:
-        if not ended and not self._live.gone.is_set():
-            await self._live.client.abort(seat.session)
+        """Stops what still runs, notes what was said so far, and deletes a session that nobody will come back to."""
+        if not ended:
             await self._remember(seat, events)
+            if not self._live.gone.is_set():
+                await self._live.client.abort(seat.session)
         if not seat.kept and not self._live.gone.is_set():
             await self._live.client.delete_session(seat.session)
 

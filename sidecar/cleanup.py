@@ -1,4 +1,4 @@
-"""Clean-up that happens even when the turn is being cancelled, and never takes long."""
+"""Work that must not be left half done, whatever is cancelled meanwhile."""
 
 from __future__ import annotations
 
@@ -10,11 +10,29 @@ from typing import TypeVar
 log = logging.getLogger(__name__)
 CLEANUP_S = 10.0
 Result = TypeVar("Result")
+Work = Coroutine[object, object, Result]
 
 
-async def finish_or_undo(
-    work: Coroutine[object, object, Result], undo: Callable[[Result], Coroutine[object, object, None]]
-) -> Result:
+async def complete(work: Work[Result]) -> Result:
+    """Runs ``work`` to its end even when the caller is cancelled, which is then cancelled afterwards.
+
+    ``work`` has to have a deadline of its own.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        if not task.cancelled():
+            task.exception()  # it was asked for, so that nobody warns of an error that nobody saw
+        raise asyncio.CancelledError
+    return task.result()
+
+
+async def finish_or_undo(work: Work[Result], undo: Callable[[Result], Work[None]]) -> Result:
     """Awaits ``work``; when cancelled meanwhile, lets it end and undoes it, so that nothing is left behind."""
     task = asyncio.ensure_future(work)
 
@@ -28,16 +46,13 @@ async def finish_or_undo(
         raise
 
 
-async def bounded(work: Coroutine[object, object, None]) -> None:
+async def bounded(work: Work[None]) -> None:
     """Runs clean-up to its end within ``CLEANUP_S`` even when the turn is being cancelled; its failure is logged."""
-    task = asyncio.ensure_future(asyncio.wait_for(work, CLEANUP_S))
-    cancelled = False
-    while not task.done():
+
+    async def logged() -> None:
         try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError:
-            cancelled = True
-    if not task.cancelled() and (error := task.exception()):
-        log.warning("clean-up after a turn failed: %s", getattr(error, "detail", type(error).__name__))
-    if cancelled:
-        raise asyncio.CancelledError
+            await asyncio.wait_for(work, CLEANUP_S)
+        except Exception as error:  # noqa: BLE001 - the turn is over; nobody else can act on it
+            log.warning("clean-up after a turn failed: %s", getattr(error, "detail", "") or type(error).__name__)
+
+    await complete(logged())

@@ -1,22 +1,14 @@
-"""From opencode's events to what a turn shows: a pure translator, and the one event stream of a runner."""
+"""From opencode's events to what a turn shows: a pure translator."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sidecar.errors import RunnerError
 from sidecar.openai_models import FinishReason, Usage
-from sidecar.opencode_client import Json, Message, OpencodeClient
-
-log = logging.getLogger(__name__)
-RECONNECT_S = 0.2
-QUEUE_EVENTS = 10_000
+from sidecar.opencode_client import Json, Message
+from sidecar.text_parts import TextPart
 
 
 @dataclass(frozen=True)
@@ -69,8 +61,7 @@ class TurnEvents:
     _busy: bool = False
     _done: bool = False
     _error: tuple[str, str] = ("", "")
-    _kinds: dict[str, Literal["answer", "reasoning"]] = field(default_factory=dict)
-    _sent: dict[str, int] = field(default_factory=dict)
+    _texts: dict[str, TextPart] = field(default_factory=dict)
     _tools: dict[str, str] = field(default_factory=dict)
     _answers: set[str] = field(default_factory=set)
     _tokens: dict[str, Usage] = field(default_factory=dict)
@@ -93,28 +84,31 @@ class TurnEvents:
         if self._done or not isinstance(properties, dict):
             return
         kind = event.get("type")
-        if kind == "message.updated" and _session_of(properties) == self.session:
+        if kind == "message.updated" and session_of(properties) == self.session:
             self._message(properties["info"])
-        elif _session_of(properties) == self.session:
+        elif session_of(properties) == self.session:
             yield from self._part_or_status(str(kind), properties)
 
-    def complete(self, messages: list[Message]) -> bool:
+    def catch_up(self, messages: list[Message]) -> Iterator[TurnEvent]:
+        """What was missed while no events came, read from the session's messages; ends it if they show its end."""
+        for message in messages:
+            self._message(dict(message.info))
+            for part in message.parts:
+                yield from self._part(dict(part))
+        for text in self._texts.values():
+            text.lossy = True
+        if self._complete(messages):
+            yield self._end()
+
+    def _complete(self, messages: list[Message]) -> bool:
         """Whether the session's messages show this turn's last answer as finished."""
         ids = [message.id for message in messages]
-        if self.user_message not in ids or messages[-1].role != "assistant":
+        if self._done or self.user_message not in ids or messages[-1].role != "assistant":
             return False
         last = messages[-1].info
         time = last.get("time")
         over = isinstance(time, dict) and "completed" in time and last.get("finish") != "tool-calls"
         return over or "error" in last
-
-    def catch_up(self, messages: list[Message]) -> Iterator[TurnEvent]:
-        """What was missed while no events came, read from the session's messages; ends the turn."""
-        for message in messages:
-            self._message(dict(message.info))
-            for part in message.parts:
-                yield from self._part(dict(part))
-        yield self._end()
 
     def _message(self, info: dict[str, object]) -> None:
         if info.get("id") == self.user_message:
@@ -156,28 +150,26 @@ class TurnEvents:
             yield Retry(attempt if isinstance(attempt, int) else 1)
 
     def _delta(self, properties: dict[str, object]) -> Iterator[TurnEvent]:
-        part, delta = str(properties.get("partID")), str(properties.get("delta", ""))
-        if properties.get("messageID") in self._answers and part in self._kinds and properties.get("field") == "text":
-            yield from self._text(part, delta)
+        part = str(properties.get("partID"))
+        if properties.get("messageID") in self._answers and part in self._texts and properties.get("field") == "text":
+            yield from self._text(part, self._texts[part].delta(str(properties.get("delta", ""))))
 
     def _part(self, part: dict[str, object]) -> Iterator[TurnEvent]:
         if part.get("messageID") not in self._answers:
             return
         identifier, kind = str(part.get("id")), part.get("type")
         if kind in ("text", "reasoning"):
-            self._kinds[identifier] = "answer" if kind == "text" else "reasoning"
-            whole = str(part.get("text", ""))
-            yield from self._text(identifier, whole[self._sent.get(identifier, 0) :])
+            text = self._texts.setdefault(identifier, TextPart("answer" if kind == "text" else "reasoning"))
+            yield from self._text(identifier, text.whole(str(part.get("text", ""))))
         elif kind == "tool" and isinstance(part.get("state"), dict):
             yield from self._tool(part, part["state"])  # type: ignore[arg-type]
 
     def _text(self, part: str, piece: str) -> Iterator[TurnEvent]:
         if not piece:
             return
-        kind, begun = self._kinds[part], part in self._sent
-        self._sent[part] = self._sent.get(part, 0) + len(piece)
+        kind = self._texts[part].kind
         if kind == "answer":
-            if not begun and self._last_answer_part not in ("", part):
+            if self._last_answer_part not in ("", part):
                 piece = "\n\n" + piece
             self._last_answer_part = part
         yield Text(piece, kind)
@@ -207,7 +199,7 @@ def _usage(tokens: Json) -> Usage:
     )
 
 
-def _session_of(properties: dict[str, object]) -> object:
+def session_of(properties: dict[str, object]) -> object:
     for key in ("info", "part"):
         held = properties.get(key)
         if isinstance(held, dict) and "sessionID" in held:
@@ -218,96 +210,3 @@ def _session_of(properties: dict[str, object]) -> object:
 def _named(error: Json) -> tuple[str, str]:
     data = error.get("data")
     return str(error.get("name", "UnknownError")), str(data.get("message", "")) if isinstance(data, dict) else ""
-
-
-class EventStream:
-    """The one event connection of a runner, shared by its turns; it reconnects by itself until closed.
-
-    A subscriber receives the events of its session, and ``None`` after a gap: it then has to catch up.
-    """
-
-    def __init__(self, client: OpencodeClient) -> None:
-        self._client = client
-        self._subscribers: dict[str, asyncio.Queue[Json | None]] = {}
-        self._task: asyncio.Task[None] | None = None
-        self._connected = asyncio.Event()
-
-    async def open(self, timeout_s: float = 10) -> None:
-        """Returns when events flow. Raises ``RunnerError``."""
-        self._task = asyncio.create_task(self._follow())
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._connected.wait()
-        except TimeoutError:
-            await self.close()
-            raise RunnerError(
-                "The agent engine sends no events. Send the message again.", reason="runner_lost"
-            ) from None
-
-    async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
-
-    @contextmanager
-    def subscribe(self, session: str) -> Iterator[asyncio.Queue[Json | None]]:
-        queue: asyncio.Queue[Json | None] = asyncio.Queue(QUEUE_EVENTS)
-        self._subscribers[session] = queue
-        try:
-            yield queue
-        finally:
-            del self._subscribers[session]
-
-    async def _follow(self) -> None:
-        while True:
-            try:
-                async for event in self._client.events():
-                    self._connected.set()
-                    self._deliver(event)
-            except RunnerError as error:
-                log.info("event stream: %s", error.detail)
-            self._announce_gap()
-            await asyncio.sleep(RECONNECT_S)
-
-    def _deliver(self, event: Json) -> None:
-        if event.get("type") == "server.connected":
-            self._announce_gap()
-            return
-        properties = event.get("properties")
-        session = _session_of(properties) if isinstance(properties, dict) else None
-        queue = self._subscribers.get(session) if isinstance(session, str) else None
-        if queue is None:
-            return
-        if queue.full():
-            log.warning("a turn reads its events too slowly; it catches up from the session")
-            while not queue.empty():
-                queue.get_nowait()
-            queue.put_nowait(None)
-            return
-        queue.put_nowait(event)
-
-    def _announce_gap(self) -> None:
-        for queue in self._subscribers.values():
-            if not queue.full():
-                queue.put_nowait(None)
-
-
-async def turn_events(
-    queue: asyncio.Queue[Json | None], translator: TurnEvents, client: OpencodeClient
-) -> AsyncIterator[TurnEvent]:
-    """The translated events of one turn up to and with ``Ended``; a gap is closed by reading the session."""
-    while True:
-        event = await queue.get()
-        if event is None:
-            messages = await client.messages(translator.session) or []
-            if not translator.complete(messages):
-                continue
-            missed = list(translator.catch_up(messages))
-        else:
-            missed = list(translator.feed(event))
-        for item in missed:
-            yield item
-            if isinstance(item, Ended):
-                return

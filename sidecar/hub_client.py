@@ -16,6 +16,7 @@ from sidecar.errors import HubError
 
 log = logging.getLogger(__name__)
 TIMEOUT_S = 2.0
+LEASE_TIMEOUT_S = 1.0
 RECONNECT_S = 0.5
 SILENCE_S = 30.0
 """The hub's event stream carries a comment every 10 s."""
@@ -46,10 +47,14 @@ class HubClient:
                 await self._task
 
     async def catalog(self) -> CatalogView | None:
-        """The catalog as it is now, the last good one when the hub is away, None when it was never there."""
-        async with self._lock:
-            if not self._following and time.monotonic() - self._asked_at > RECONNECT_S:
-                await self._refresh()
+        """The catalog as it is now, the last good one when the hub is away, None when it was never there.
+
+        Waits only for the first one.
+        """
+        if self._catalog is None:
+            async with self._lock:
+                if self._catalog is None and time.monotonic() - self._asked_at > RECONNECT_S:
+                    await self._refresh()
         return self._catalog
 
     async def restarted(self, boot_id: str) -> None:
@@ -82,14 +87,14 @@ class HubClient:
 
     def _call(self, method: str, path: str, json: object = None) -> aiohttp.client._RequestContextManager:
         headers = {"Authorization": f"Bearer {self._key.get_secret_value()}"}
-        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+        timeout = aiohttp.ClientTimeout(total=LEASE_TIMEOUT_S)
         return self._http.request(method, self._url + path, json=json, headers=headers, timeout=timeout)
 
     async def _follow_forever(self) -> None:
         while True:
             try:
                 await self._follow()
-            except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            except (aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError, TypeError) as error:
                 if self._following or self._asked_at == float("-inf"):
                     log.warning("the hub at %s does not answer (%s)", self._url, type(error).__name__)
             self._following = False

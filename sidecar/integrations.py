@@ -9,33 +9,54 @@ from hub.wire import CatalogView, IntegrationView
 from sidecar.errors import RunnerError
 from sidecar.opencode_config import Door, server_entry
 from sidecar.personas import Persona, allowed_tools
-from sidecar.runners.pool import LiveRunner, Say
+from sidecar.runners.live import LiveRunner, Say
 
 log = logging.getLogger(__name__)
 
 
-async def connect(persona: Persona, catalog: CatalogView | None, live: LiveRunner, door: Door, say: Say) -> None:
-    """Connects what the persona switches on and the hub finds answering; the others are left out with a line each."""
+def left_out(persona: Persona, catalog: CatalogView | None, *, reachable: bool) -> list[str]:
+    """A line for each integration that the persona switches on and the turn goes without.
+
+    ``reachable`` is whether the hub took the turn's lease: without one nothing can be called.
+    """
     wanted = persona.meta.enabled_integrations
     if catalog is None:
-        if wanted:
-            say(f"The hub does not answer: {', '.join(wanted)} left out of this answer.")
-        return
+        return [f"The hub does not answer: {', '.join(wanted)} left out of this answer."] if wanted else []
     views = {view.name: view for view in catalog.integrations}
     granted = allowed_tools(persona, catalog)
-    for name in wanted:
-        if not views[name].answers or name not in granted:
-            say(_left_out(views[name]))
-    async with live.servers_lock:
-        stale = [views[name] for name in granted if views[name].answers and not _is_connected(live, views[name])]
-        if stale:
-            await asyncio.gather(*(_connect_one(live, view, door) for view in stale))
-            states = await live.client.server_states()
-            for view in stale:
-                if states.get(view.name) == "connected":
-                    live.connected[view.name] = view.tool_fingerprint
-                else:
-                    say(f"{view.title} could not be connected and is left out of this answer.")
+    lines = [_why_left_out(views[name]) for name in wanted if not views[name].answers or name not in granted]
+    ready = [views[name].title for name in granted if views[name].answers]
+    if ready and not reachable:
+        lines.append(f"The hub does not answer: {', '.join(ready)} left out of this answer.")
+    return lines
+
+
+async def connect(
+    persona: Persona, catalog: CatalogView | None, live: LiveRunner, door: Door, say: Say
+) -> frozenset[str]:
+    """Connects in the runner what the persona switches on and the hub finds answering, if that is not done yet.
+
+    Returns the integrations that the turn may count on: no other may be offered to its model.
+    """
+    if catalog is None:
+        return frozenset()
+    views = {view.name: view for view in catalog.integrations}
+    wanted = [views[name] for name in allowed_tools(persona, catalog) if views[name].answers]
+    if not all(_is_connected(live, view) for view in wanted):
+        async with live.servers_lock:
+            await _connect_stale(live, [view for view in wanted if not _is_connected(live, view)], door)
+    for view in wanted:
+        if not _is_connected(live, view):
+            say(f"{view.title} could not be connected and is left out of this answer.", done=True)
+    return frozenset(view.name for view in wanted if _is_connected(live, view))
+
+
+async def _connect_stale(live: LiveRunner, stale: list[IntegrationView], door: Door) -> None:
+    if not stale:
+        return
+    await asyncio.gather(*(_connect_one(live, view, door) for view in stale))
+    states = await live.client.server_states()
+    live.connected |= {view.name: view.tool_fingerprint for view in stale if states.get(view.name) == "connected"}
 
 
 def _is_connected(live: LiveRunner, view: IntegrationView) -> bool:
@@ -44,19 +65,20 @@ def _is_connected(live: LiveRunner, view: IntegrationView) -> bool:
 
 async def _connect_one(live: LiveRunner, view: IntegrationView, door: Door) -> None:
     """A server whose tools have changed is connected anew, so that the runner lists them as they are."""
+    known = live.connected.pop(view.name, None)
     try:
         if view.name not in live.loaded.servers:
             entry = server_entry(view, door(view), live.spec.token.get_secret_value())
             await live.client.add_server(view.name, {**entry, "enabled": True})
             return
-        if view.name in live.connected:
+        if known is not None:
             await live.client.disconnect_server(view.name)
         await live.client.connect_server(view.name)
     except RunnerError as error:
         log.warning("connecting %s: %s", view.name, error.detail)
 
 
-def _left_out(view: IntegrationView) -> str:
+def _why_left_out(view: IntegrationView) -> str:
     if view.admin_state == "disabled":
         return f"{view.title} is switched off by the operator and left out of this answer."
     if not view.answers:

@@ -29,9 +29,11 @@ Settings = Mapping[str, Mapping[str, SecretStr]]
 
 
 def make_lease(
-    *, persona: Persona, catalog: CatalogView, user: str, token: SecretStr, settings: Settings
+    *, persona: Persona, catalog: CatalogView | None, user: str, token: SecretStr, settings: Settings
 ) -> Lease | None:
     """What the turn may reach, or None when that is nothing. Settings of what it may not reach stay out."""
+    if catalog is None:
+        return None
     answering = {view.name for view in catalog.integrations if view.answers}
     grants = tuple(
         LeaseGrant(integration=name, tools=tools, settings=dict(settings.get(name, {})))

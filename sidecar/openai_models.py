@@ -28,6 +28,9 @@ _ROLES: Final[Mapping[str, Role]] = {
     "tool": "tool",
     "function": "tool",
 }
+MAX_MESSAGES: Final = 2_000
+MAX_TEXT_BYTES: Final = 4 * 2**20
+"""Of all messages together, in UTF-8 and without images: more than any model reads."""
 _DATA_URL = re.compile(r"data:(?P<mime>image/[a-z0-9.+-]+);base64,", re.IGNORECASE)
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _REFUSED_PARTS: Final[Mapping[str, str]] = {
@@ -81,8 +84,8 @@ class ChatRequest:
 def parse_chat_request(body: bytes, *, max_bytes: int) -> ChatRequest:
     """The request in ``body``.
 
-    Raises ``TooLarge`` over ``max_bytes``, else ``InvalidRequest``, whose ``param`` is the field's path, such as
-    ``messages[2].content[0].type``.
+    Raises ``TooLarge`` over ``max_bytes``, ``MAX_MESSAGES`` or ``MAX_TEXT_BYTES``, else ``InvalidRequest``. Its
+    ``param`` is the field's path, such as ``messages[2].content[0].type``.
     """
     if len(body) > max_bytes:
         raise TooLarge(f"The request is larger than {max_bytes} bytes. Send less text or smaller images.")
@@ -128,12 +131,24 @@ def _text(value: object, path: str, *, required: bool = False) -> str:
 def _messages(value: object) -> tuple[Message, ...]:
     if not isinstance(value, list) or not value:
         raise invalid("messages", "must be a list with at least one message.")
+    if len(value) > MAX_MESSAGES:
+        raise TooLarge(f"This chat has more than {MAX_MESSAGES} messages. Start a new chat.", param="messages")
     messages = tuple(_message(_object(raw, f"messages[{i}]"), f"messages[{i}]") for i, raw in enumerate(value))
     last, path = messages[-1], f"messages[{len(messages) - 1}]"
+    if last.role == "assistant":
+        raise InvalidRequest(
+            "Continuing an answer is not possible here. Write a message instead, such as 'go on'.", param=f"{path}.role"
+        )
     if last.role != "user":
         raise invalid(f"{path}.role", "the last message must be the user's.")
     if not last.text.strip() and not last.images:
         raise invalid(f"{path}.content", "the last message is empty. Write something or attach an image.")
+    if sum(len(message.text.encode()) for message in messages) > MAX_TEXT_BYTES:
+        raise TooLarge(
+            f"The messages of this chat hold more than {MAX_TEXT_BYTES // 2**20} MiB of text. "
+            "Start a new chat, or send less text at once.",
+            param="messages",
+        )
     return messages
 
 

@@ -19,7 +19,7 @@ from sidecar.errors import RunnerError
 from sidecar.opencode_config import Rule
 
 CALL_TIMEOUT_S = 15.0
-CONNECT_TIMEOUT_S = 6.0
+CONNECT_TIMEOUT_S = 3.0
 MAX_EVENT_BYTES = 16 * 2**20
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
@@ -120,9 +120,10 @@ class OpencodeClient:
     async def abort(self, session: str) -> None:
         await self._call("POST", f"/session/{session}/abort", missing_ok=True)
 
-    async def busy_sessions(self) -> frozenset[str]:
-        found = await self._call("GET", "/session/status")
-        return frozenset(found) if isinstance(found, dict) else frozenset()
+    async def sessions(self) -> list[str]:
+        """The ids of all sessions that it holds."""
+        found = await self._call("GET", "/session")
+        return [str(one["id"]) for one in found] if isinstance(found, list) else []
 
     async def server_states(self) -> dict[str, str]:
         """MCP server name to ``connected``, ``disabled``, ``failed``, …"""
@@ -169,11 +170,20 @@ async def _server_sent(stream: aiohttp.StreamReader) -> AsyncIterator[Json]:
             raise _lost("an event of the runner was too long")
         for line in lines:
             if line.startswith(b"data:"):
-                event = json.loads(line[5:])
-                payload = event.get("payload", event)
-                if isinstance(payload, dict) and payload.get("type") != "sync":
+                payload = _payload(line[5:])
+                if payload.get("type") != "sync":
                     yield payload
         await asyncio.sleep(0)
+
+
+def _payload(data: bytes) -> Json:
+    """The event itself, out of what says which instance sent it; empty for what is no event."""
+    try:
+        event = json.loads(data)
+    except ValueError:
+        return {}
+    payload = event.get("payload", event) if isinstance(event, dict) else {}
+    return payload if isinstance(payload, dict) else {}
 
 
 def _id(answer: object) -> str:

@@ -227,12 +227,16 @@ def stand_in_text(persona: Persona) -> str:
     return persona_prompt(persona)[len(core) :].strip()
 
 
-def turn_rules(persona: Persona, catalog: CatalogView | None) -> list[Rule]:
-    """The full rule list of a turn: ``* deny``, then what the persona may use, then what nobody may."""
+def turn_rules(persona: Persona, catalog: CatalogView | None, reachable: Collection[str] | None = None) -> list[Rule]:
+    """The full rule list of a turn: ``* deny``, then what the persona may use, then what nobody may.
+
+    Of integrations, only those in ``reachable`` are allowed; None stands for all.
+    """
     rules: list[Rule] = [_rule("*", "deny")]
     rules += capability_rules(persona.capabilities, plan=persona.mode == "plan")
     for integration, tools in sorted(allowed_tools(persona, catalog).items()):
-        rules += [_rule(f"{integration}_{tool}", "allow") for tool in tools]
+        if reachable is None or integration in reachable:
+            rules += [_rule(f"{integration}_{tool}", "allow") for tool in tools]
     return [*rules, *_LAST_DENIES]
 
 

@@ -8,8 +8,9 @@ fence. What is dropped on the way: control characters, and ``<details>`` blocks,
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,8 +38,10 @@ _PREFERENCES: Final = (
 )
 _ROLE_TEXT: Final = "The quoted lines say who you are and how you work. Follow them."
 
-_BREAKS = re.compile("\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
-_CONTROLS = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f]")
+_BREAK_CHARS: Final = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+_BRACKET = re.compile("[\\[\uff3b\ufe47]")
+"""The first character of ``MARK`` and all that Unicode (NFKC) folds into it."""
+_CONTROLS = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f]+")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _DETAILS = re.compile(r"<(/?)details(?=[\s/>])", re.IGNORECASE)
 
@@ -97,18 +100,16 @@ def user_text(history: Sequence[Message], new_message: Message, budget_chars: in
 
 def normalised(text: str) -> str:
     """``text`` with ``\\n`` for everything that breaks a line, and without other control characters but tabs."""
-    return _SURROGATES.sub("\ufffd", _CONTROLS.sub("", _BREAKS.sub("\n", text)))
+    text = text.replace("\r\n", "\n")
+    for char in _BREAK_CHARS[1:]:
+        text = text.replace(char, "\n")
+    return _SURROGATES.sub("\ufffd", _CONTROLS.sub("", text))
 
 
 def defuse(text: str) -> str:
     """``text`` with every line quoted that looks like a line of a fence; all else stays."""
-    out: list[str] = []
-    start = 0
-    for end, following in _line_spans(text):
-        line = text[start:end]
-        out += [QUOTE if _looks_like_mark(line) else "", line, text[end:following]]
-        start = following
-    return _SURROGATES.sub("\ufffd", "".join(out))
+    quoted = _FENCE_LINE.sub(QUOTE, text) if _BRACKET.search(text) else text
+    return _SURROGATES.sub("\ufffd", quoted)
 
 
 def without_details(text: str, *, drop_unclosed: bool) -> str:
@@ -180,25 +181,16 @@ def _quoted(text: str) -> str:
     return QUOTE + normalised(text).replace("\n", f"\n{QUOTE}")
 
 
-def _line_spans(text: str) -> Iterator[tuple[int, int]]:
-    """For each line where it ends and where the next one starts."""
-    for found in _BREAKS.finditer(text):
-        yield found.start(), found.end()
-    yield len(text), len(text)
+def _fence_line() -> re.Pattern[str]:
+    """The start of every line that a reader would take for ours: blanks and invisible characters do not count.
 
-
-def _looks_like_mark(line: str) -> bool:
-    """Whether a reader would take ``line`` for ours: blanks and invisible characters skipped, wide forms folded."""
-    seen = ""
-    for char in line:
-        if unicodedata.category(char)[0] in "CZM":
-            continue
-        seen += unicodedata.normalize("NFKC", char)
-        if not MARK.startswith(seen[: len(MARK)]):
-            return False
-        if len(seen) >= len(MARK):
-            return True
-    return False
+    One pattern over the whole text, without backtracking, so that no text makes it slow.
+    """
+    categories = "".join(map(unicodedata.category, map(chr, range(sys.maxunicode + 1))))  # two letters each
+    spans = (found.span() for found in re.finditer("(?:[CZM][a-z])+", categories))
+    skipped = "".join(f"\\U{start // 2:08x}-\\U{end // 2 - 1:08x}" for start, end in spans)
+    blank = f"(?:(?![!-~{_BREAK_CHARS}])[{skipped}])*+"
+    return re.compile(f"(?:\\A|(?<=[{_BREAK_CHARS}]))(?={f'{blank}{_BRACKET.pattern}' * len(MARK)})")
 
 
 def _tag_end(text: str, start: int) -> int:
@@ -224,3 +216,6 @@ def _level(level: float) -> str:
     if level < 0.8:
         return "You may speak of yourself now and then, in a sentence, where it fits."
     return "You may speak of yourself freely, as long as the work comes first."
+
+
+_FENCE_LINE: Final = _fence_line()

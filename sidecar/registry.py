@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from sidecar.errors import InvalidRequest
 from sidecar.meta import read_meta
@@ -11,6 +14,7 @@ from sidecar.personas import Persona, resolve_persona
 from sidecar.store import KnownPersona, Store
 from sidecar.templates import Templates
 
+log = logging.getLogger(__name__)
 MAX_PERSONAS = 50
 """More agents than that would only make a user's config large; older ones run on their template's agent."""
 
@@ -27,7 +31,7 @@ class PersonaRegistry:
         """The user's personas, this one as it is now among them, sorted by id; bare models are none."""
         known = self._users.get(user)
         if known is None:
-            known = self._users[user] = await asyncio.to_thread(self._load, user)
+            known = self._users.setdefault(user, await asyncio.to_thread(self._load, user))
         if not persona.bare and known.get(_key(persona)) != persona:
             known.pop(_key(persona), None)
             known[_key(persona)] = persona
@@ -36,8 +40,15 @@ class PersonaRegistry:
             meta = persona.meta.model_dump_json(exclude_defaults=True)
             picked = persona.model_id if persona.model_id != model else ""
             entry = KnownPersona(_key(persona), model, picked, meta)
-            await asyncio.to_thread(self._store.remember_persona, user, entry)
+            await self._remember(user, entry)
         return [known[key] for key in sorted(known)]
+
+    async def _remember(self, user: str, entry: KnownPersona) -> None:
+        """A failure costs the agent of its own after a restart, not the turn."""
+        try:
+            await asyncio.to_thread(self._store.remember_persona, user, entry)
+        except SQLAlchemyError:
+            log.exception("a persona could not be noted")
 
     def _load(self, user: str) -> dict[str, Persona]:
         found: dict[str, Persona] = {}

@@ -12,7 +12,7 @@ from starlette.types import Receive
 
 from sidecar.chat import Asked
 from sidecar.errors import Overloaded, SidecarError, TooLarge
-from sidecar.identity import Identity, check_api_key, parse_identity
+from sidecar.identity import Identity, parse_identity
 from sidecar.openai_models import ChatRequest, completion, error_body, models_list, parse_chat_request
 from sidecar.opencode_config import build_config
 from sidecar.outputs import Emit
@@ -41,7 +41,6 @@ async def healthz() -> dict[str, str]:
 async def models(request: Request) -> JSONResponse:
     """The base models that an admin can choose."""
     held = services(request)
-    check_api_key(request.headers.get("authorization"), held.settings.sidecar_api_key)
     return JSONResponse(models_list(known_models(held.turns.templates), created=STARTED))
 
 
@@ -49,7 +48,6 @@ async def models(request: Request) -> JSONResponse:
 async def chat_completions(request: Request) -> Response:
     """One turn, or one background task of Open WebUI's."""
     held = services(request)
-    check_api_key(request.headers.get("authorization"), held.settings.sidecar_api_key)
     identity = parse_identity(request.headers)
     body = await _body(request, held.settings.max_body_bytes)
     chat = parse_chat_request(body, max_bytes=held.settings.max_body_bytes)
@@ -63,7 +61,6 @@ async def chat_completions(request: Request) -> Response:
 async def config(request: Request) -> Response:
     """The opencode config that a turn with these headers and this model would get; it holds no secret."""
     held = services(request)
-    check_api_key(request.headers.get("authorization"), held.settings.sidecar_api_key)
     identity = parse_identity(request.headers)
     body = await _body(request, held.settings.max_body_bytes)
     asked = await held.turns.ask(identity, parse_chat_request(body, max_bytes=held.settings.max_body_bytes))
@@ -87,9 +84,11 @@ async def _task(held: Services, identity: Identity, chat: ChatRequest) -> Respon
 
 
 async def _turn(held: Services, asked: Asked, receive: Receive) -> Response:
-    async def run(emit: Emit) -> None:
+    async def turn(emit: Emit) -> None:
         await held.turns.run(asked, emit)
 
+    template = asked.persona.template
+    run = held.metrics.watched(turn, template.id if template else "")
     stamp = new_stamp(asked.chat.model)
     if asked.chat.stream:
         heartbeat_s = held.settings.heartbeat_s

@@ -7,24 +7,28 @@ import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import aiohttp
 from pydantic import SecretStr
 
-from hub.wire import IntegrationView
 from sidecar.broker import Broker, provider_session
-from sidecar.chat import ChatLocks, Turns
+from sidecar.chat import Turns
 from sidecar.hub_client import HubClient
 from sidecar.identity import Identity
+from sidecar.locks import KeyedLocks
+from sidecar.metrics import Metrics
 from sidecar.providers import effective_keys
 from sidecar.registry import PersonaRegistry
 from sidecar.runners.base import Runner, RunnerFactory, RunnerSpec
 from sidecar.runners.pool import RunnerPool
 from sidecar.runners.process import ProcessRunner
+from sidecar.sessions import forget_strays
 from sidecar.settings import ProviderName, Settings, SettingsError
 from sidecar.store import Store
 from sidecar.templates import load_templates
 from sidecar.turns import TurnRegistry
+from sidecar.usage import UsageBook
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +41,8 @@ class Services:
     turns: Turns
     broker: Broker
     http: aiohttp.ClientSession
+    metrics: Metrics
+    usage: UsageBook
 
     def effective_keys(self, identity: Identity) -> Mapping[ProviderName, SecretStr]:
         return effective_keys(identity.keys, self.settings)
@@ -57,9 +63,11 @@ async def run_services(settings: Settings) -> AsyncIterator[Services]:
     store = Store(settings.home / "sidecar.db")
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=4)
     async with aiohttp.ClientSession(connector=connector) as http, provider_session() as providers:
-        running = TurnRegistry()
+        usage = UsageBook(store)
         hub = HubClient(settings.hub_url, settings.service_key, http)
-        pool = RunnerPool(settings, _process_factory(settings, http), http)
+        pool = RunnerPool(settings, _process_factory(settings, http), http, partial(forget_strays, store))
+        metrics = Metrics(settings, lambda: len(pool.live))
+        running = TurnRegistry(usage.note, metrics.count)
         turns = Turns(
             settings=settings,
             templates=templates,
@@ -68,22 +76,20 @@ async def run_services(settings: Settings) -> AsyncIterator[Services]:
             pool=pool,
             running=running,
             registry=PersonaRegistry(store, templates),
-            door=_direct,
-            chats=ChatLocks(),
+            door=lambda view: f"{settings.gateway}/mcp/{view.name}",
+            chats=KeyedLocks(),
         )
         hub.start()
         pool.start()
+        usage.start()
         try:
-            yield Services(settings, turns, Broker(settings, running, providers), providers)
+            yield Services(settings, turns, Broker(settings, running, providers), providers, metrics, usage)
         finally:
             await running.aclose()
             await hub.close()
             await pool.close()
+            await usage.aclose()
             store.close()
-
-
-def _direct(view: IntegrationView) -> str:
-    return view.url
 
 
 def _process_factory(settings: Settings, http: aiohttp.ClientSession) -> RunnerFactory:

@@ -76,6 +76,14 @@ def last_exchanges(history: Sequence[Message], count: int) -> Sequence[Message]:
     return history[starts[-count] :] if len(starts) >= count else history
 
 
+async def forget_strays(store: Store, user: str, client: OpencodeClient) -> None:
+    """Deletes the sessions that nobody can come back to: what a crash has left of turns without memory."""
+    kept = await asyncio.to_thread(store.sessions, user)
+    for session in await client.sessions():
+        if session not in kept:
+            await client.delete_session(session)
+
+
 async def _resume(client: OpencodeClient, known: Answer, rules: Sequence[Rule]) -> str | None:
     """The session that ends with the known answer; None when opencode has lost it."""
     messages = await client.messages(known.session)

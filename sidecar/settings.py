@@ -6,6 +6,7 @@ Every field is documented in ``docs/reference/settings.md``; a test compares the
 from __future__ import annotations
 
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -36,7 +37,7 @@ class Settings(BaseSettings):
 
     home: Path = Field(default_factory=default_home)
     sidecar_host: str = "127.0.0.1"
-    sidecar_port: int = 8000
+    sidecar_port: int = Field(8000, ge=0, le=65535)
     sidecar_url: str = ""
     sidecar_api_key: SecretStr = SecretStr("")
     service_key: SecretStr = SecretStr("")
@@ -102,6 +103,13 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("log_level")
+    @classmethod
+    def _level(cls, value: str) -> str:
+        if value.upper() not in logging.getLevelNamesMapping():
+            raise ValueError("must be DEBUG, INFO, WARNING or ERROR")
+        return value.upper()
+
     @model_validator(mode="after")
     def _read_secrets(self) -> Self:
         """What the environment does not hold comes from ``secrets.json`` under the home."""
@@ -133,9 +141,11 @@ def _stored_secrets(path: Path) -> dict[str, SecretStr]:
         raw = json.loads(path.read_text())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"{path} cannot be read: {type(error).__name__}. Restore it from your backup.") from None
-    return {str(name): SecretStr(str(value)) for name, value in raw.items()}
+    if not isinstance(raw, dict):
+        raise SettingsError(f"{path} is not a JSON object. Restore it from your backup.")
+    return {str(name): SecretStr(value) for name, value in raw.items() if isinstance(value, str)}
 
 
 def load_settings() -> Settings:
@@ -146,12 +156,20 @@ def load_settings() -> Settings:
     try:
         settings = Settings()
     except ValidationError as error:
-        faults = "; ".join(f"OPEN_PERSONA_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
+        faults = "; ".join(
+            f"OPEN_PERSONA_{'_'.join(map(str, e['loc'])).upper()}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors()
+        )
         raise SettingsError(f"Settings are wrong. {faults}") from None
     for name in ("sidecar_api_key", "token_key"):
         if not getattr(settings, name).get_secret_value():
-            raise SettingsError(
-                f"No {name}: set OPEN_PERSONA_{name.upper()}, "
-                f"or run 'open-persona up' once to make {settings.home}/secrets.json."
-            )
+            raise SettingsError(f"No {name}: set OPEN_PERSONA_{name.upper()}, or {_repair(settings.home)}.")
     return settings
+
+
+def _repair(home: Path) -> str:
+    """How ``secrets.json`` gets its keys: an existing one is never changed by us."""
+    file = home / "secrets.json"
+    if file.exists():
+        return f"restore {file}, which lacks it, from your backup"
+    return f"run 'open-persona up' once to make {file}"

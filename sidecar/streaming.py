@@ -28,21 +28,10 @@ from sidecar.outputs import Emit, Failure, Finish, Output, Status
 DONE = b"data: [DONE]\n\n"
 HEARTBEAT = b": heartbeat\n\n"
 Run = Callable[[Emit], Awaitable[None]]
-LINGERING: set[asyncio.Task[None]] = set()
-"""Every turn of this process that is not through with its clean-up."""
 
 
 def new_stamp(model: str) -> Stamp:
     return Stamp(id=f"chatcmpl-{uuid.uuid4().hex}", created=int(time.time()), model=model)
-
-
-async def finish_turns(timeout_s: float) -> None:
-    """Waits for the clean-up of ended turns, and cancels what is not done in time."""
-    if LINGERING:
-        _, late = await asyncio.wait(LINGERING, timeout=timeout_s)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
 
 
 class TurnTask:
@@ -55,22 +44,28 @@ class TurnTask:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._outputs: asyncio.Queue[Output | None] = asyncio.Queue()
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
         self._ended = False
 
     async def __aenter__(self) -> TurnTask:
-        self._task = asyncio.create_task(self._work())
-        LINGERING.add(self._task)
-        self._task.add_done_callback(LINGERING.discard)
+        self.task = asyncio.create_task(self._work())
+        LINGERING.add(self)
+        self.task.add_done_callback(lambda _: LINGERING.discard(self))
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        task = self._task
+        task = self.task
         if task is None or task.done() or self._ended:
             return
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.shield(task)
+
+    def stop(self, error: SidecarError) -> None:
+        """Ends the turn with ``error``; what it has said stands."""
+        self._outputs.put_nowait(Failure(error))
+        if self.task is not None:
+            self.task.cancel()
 
     async def _work(self) -> None:
         try:
@@ -83,6 +78,20 @@ class TurnTask:
         output = await asyncio.wait_for(self._outputs.get(), timeout_s)
         self._ended = self._ended or output is None or isinstance(output, Failure | Finish)
         return output
+
+
+LINGERING: set[TurnTask] = set()
+"""Every turn of this process that is not through with its clean-up."""
+
+
+async def finish_turns(timeout_s: float) -> None:
+    """Gives running turns ``timeout_s`` to end, then ends them with an error, so that each stream ends as it should."""
+    tasks = [turn.task for turn in LINGERING if turn.task is not None]
+    if tasks:
+        await asyncio.wait(tasks, timeout=timeout_s)
+        for turn in list(LINGERING):
+            turn.stop(SidecarError("Open Persona is being restarted. Send the message again in a moment."))
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def stream(run: Run, stamp: Stamp, *, include_usage: bool, heartbeat_s: float) -> AsyncIterator[bytes]:
@@ -145,4 +154,4 @@ async def spoken(text: str, stamp: Stamp, *, include_usage: bool) -> AsyncIterat
 
 
 def _data(value: Json) -> bytes:
-    return b"data: " + json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    return b"data: " + json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n\n"

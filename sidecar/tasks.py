@@ -25,6 +25,9 @@ DEADLINE_S: Final = 20.0
 MAX_TITLE_CHARS: Final = 48
 MAX_TOKENS: Final = 1000
 MAX_ANSWER_BYTES: Final = 256 * 1024
+MAX_JSON_CHARS: Final = 64 * 1024
+MAX_SAID_CHARS: Final = 20_000
+"""A title needs the first words of what was said; the rest is not looked at."""
 _SPOKEN: Final = re.compile(r"^(USER|ASSISTANT): ?", re.MULTILINE)
 _HIDDEN: Final = re.compile(r"<details\b.*?(</details>|\Z)|```.*?(```|\Z)|<[^<>]{0,200}>", re.DOTALL | re.IGNORECASE)
 _LINK: Final = re.compile(r"!?\[([^\]]{0,200})\]\([^)]{0,2000}\)")
@@ -116,9 +119,11 @@ def _usable(task: str, answer: str) -> str:
     key = _KEYS.get(task)
     if key is None:
         return answer.strip()
-    found = re.search(r"\{.*\}", answer, re.DOTALL)
+    begin, end = answer.find("{"), answer.rfind("}") + 1
+    if begin < 0 or not begin < end <= begin + MAX_JSON_CHARS:
+        return ""
     try:
-        document = json.loads(found.group()) if found else {}
+        document = json.loads(answer[begin:end])
     except (ValueError, RecursionError):
         return ""
     value = document.get(key) if isinstance(document, dict) else None
@@ -137,7 +142,7 @@ def _by_rule(task: str, prompt: str) -> str:
 
 def _title(prompt: str) -> Mapping[str, object]:
     """The first words of the first thing that the user said."""
-    text = _HIDDEN.sub(" ", _first_said(prompt))
+    text = _HIDDEN.sub(" ", _first_said(prompt)[:MAX_SAID_CHARS])
     words = " ".join(_MARKS.sub("", _LINK.sub(r"\1", text)).split())
     words = "".join(char for char in words if char.isprintable())
     if len(words) > MAX_TITLE_CHARS:

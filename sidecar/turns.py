@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import hmac
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pydantic import SecretStr
@@ -75,9 +75,13 @@ class RunningTurn:
 
 
 class TurnRegistry:
-    """Finds the running turns of a runner by its token. In memory only: a restart ends every turn."""
+    """Finds the running turns of a runner by its token. In memory only: a restart ends every turn.
 
-    def __init__(self) -> None:
+    Each of ``ended`` is called with every turn that has ended, after its last model call.
+    """
+
+    def __init__(self, *ended: Callable[[RunningTurn], None]) -> None:
+        self._ended = ended
         self._turns: dict[bytes, list[RunningTurn]] = {}
         # A digest under a secret of this process: what the look-up's timing tells says nothing of a token.
         self._secret = secrets.token_bytes(32)
@@ -94,7 +98,11 @@ class TurnRegistry:
             turns.remove(turn)
             if not turns and self._turns.get(digest) is turns:
                 del self._turns[digest]
-            await turn.end_calls()
+            try:
+                await turn.end_calls()
+            finally:
+                for told in self._ended:
+                    told(turn)
 
     def for_token(self, token: str) -> tuple[RunningTurn, ...]:
         """The running turns of the runner that bears ``token``, oldest first; none for an unknown one."""

@@ -87,7 +87,15 @@ def sweep_links(workspace: Path) -> list[str]:
             if seen > MAX_ENTRIES:
                 raise OSError(f"more than {MAX_ENTRIES} files in the workspace")
             path = Path(directory) / name
-            if path.is_symlink() and not path.resolve().is_relative_to(root):
+            if path.is_symlink() and _leaves(path, root):
                 path.unlink()
-                removed.append(str(path.relative_to(workspace)))
+                removed.append(str(path.relative_to(workspace)).encode("utf-8", "replace").decode())
     return removed
+
+
+def _leaves(link: Path, root: Path) -> bool:
+    """Whether a link leads out of ``root``, or nowhere that can be told (a loop)."""
+    try:
+        return not link.resolve().is_relative_to(root)
+    except (OSError, RuntimeError):
+        return True

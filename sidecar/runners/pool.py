@@ -1,68 +1,50 @@
-"""One live runner per user: started once however many ask, watched, reloaded between turns, stopped when idle."""
+"""One live runner per user: started once however many ask, replaced when the keys change, stopped when idle."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hmac
 import logging
 import os
+import re
 import time
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import aiohttp
-from pydantic import SecretStr
 
 from sidecar.errors import Busy, Forbidden, Overloaded, RunnerError
-from sidecar.events import EventStream
 from sidecar.identity import runner_name, runner_password, runner_token
+from sidecar.locks import KeyedLocks
 from sidecar.opencode_client import OpencodeClient
 from sidecar.opencode_config import OpencodeConfig
-from sidecar.runners.base import Runner, RunnerFactory, RunnerSpec
-from sidecar.runners.directories import sweep_links, write_config
+from sidecar.runners.base import RunnerFactory, RunnerSpec
+from sidecar.runners.directories import sweep_links
+from sidecar.runners.live import LiveRunner, Say
 from sidecar.settings import Settings
 
 log = logging.getLogger(__name__)
-WATCH_S = 0.25
-WEDGED_S = 5.0
-Say = Callable[[str], None]
+CULL_S = 30.0
+WORKSPACE = re.compile(r"[0-9a-f]{16}")
 
-
-@dataclass
-class LiveRunner:
-    """A runner that answers. ``connected`` maps an MCP server to the tool fingerprint that it was connected with."""
-
-    runner: Runner
-    client: OpencodeClient
-    events: EventStream
-    loaded: OpencodeConfig
-    turns: int = 0
-    used_at: float = field(default_factory=time.monotonic)
-    connected: dict[str, str] = field(default_factory=dict)
-    servers_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
-    watcher: asyncio.Task[None] | None = None
-
-    @property
-    def spec(self) -> RunnerSpec:
-        return self.runner.spec
+OnStart = Callable[[str, OpencodeClient], Awaitable[None]]
+"""Called with the user and the client of a runner that has just been started, before any turn of it."""
 
 
 class RunnerPool:
     """Owns every runner of this sidecar. ``http`` is shared and stays the caller's."""
 
-    def __init__(self, settings: Settings, factory: RunnerFactory, http: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, settings: Settings, factory: RunnerFactory, http: aiohttp.ClientSession, on_start: OnStart
+    ) -> None:
         self._settings = settings
         self._factory = factory
         self._http = http
+        self._on_start = on_start
         self._live: dict[str, LiveRunner] = {}
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._starting: set[str] = set()
+        self._locks = KeyedLocks()
         self._starts = asyncio.Semaphore(os.cpu_count() or 1)
-        self._starting = 0
         self._turn_ended = asyncio.Condition()
         self._culler: asyncio.Task[None] | None = None
 
@@ -73,19 +55,18 @@ class RunnerPool:
         """Stops every runner."""
         if self._culler is not None:
             self._culler.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._culler
-        await asyncio.gather(*(self._discard(user) for user in list(self._live)))
-
-    def holds_token(self, token: str) -> bool:
-        """Whether ``token`` is that of a live runner; compares in constant time."""
-        given = token.encode()
-        return sum(hmac.compare_digest(live.spec.token.get_secret_value().encode(), given) for live in self.live) > 0
+            await asyncio.gather(self._culler, return_exceptions=True)
+        await asyncio.gather(*(self._discard(user) for user in list(self._live)), return_exceptions=True)
 
     @property
     def live(self) -> tuple[LiveRunner, ...]:
         """The runners as they are now."""
         return tuple(self._live.values())
+
+    def holds_token(self, token: str) -> bool:
+        """Whether ``token`` is that of a live runner; compares in constant time."""
+        given = token.encode()
+        return sum(hmac.compare_digest(live.spec.token.get_secret_value().encode(), given) for live in self.live) > 0
 
     @asynccontextmanager
     async def lease(self, user: str, key_sig: str, config: OpencodeConfig, say: Say) -> AsyncIterator[LiveRunner]:
@@ -94,7 +75,7 @@ class RunnerPool:
         ``user`` is the workspace hash; ``say`` receives what the user should know meanwhile.
         Raises ``RunnerError``, ``Busy``, ``Forbidden`` and ``Overloaded``.
         """
-        async with self._locks[user]:
+        async with self._locks.of(user):
             live = await self._ready(user, key_sig, config, say)
             live.turns += 1
         try:
@@ -111,14 +92,14 @@ class RunnerPool:
             await self._wait_for_turns(live, say)
             await self._discard(user)
             live = None
-        if live is not None and not await self._answers(live):
+        if live is not None and not await live.answers():
             say("Your workspace stopped answering and is started again …")
             await self._discard(user)
             live = None
         if live is None:
             live = await self._start(user, key_sig, config, say)
-        await self._load(live, config)
-        await self._sweep(live, say)
+        await live.load(config)
+        await _sweep(live, say)
         return live
 
     async def _wait_for_turns(self, live: LiveRunner, say: Say) -> None:
@@ -133,92 +114,54 @@ class RunnerPool:
                 "Stop it or wait for it, then send again."
             ) from None
 
-    async def _answers(self, live: LiveRunner) -> bool:
-        if live.gone.is_set() or await live.runner.poll() is not None:
-            return False
-        try:
-            await live.client.version(timeout_s=WEDGED_S)
-        except RunnerError as error:
-            log.warning("runner %s: %s", live.spec.name, error.detail)
-            return False
-        return True
-
     async def _start(self, user: str, key_sig: str, config: OpencodeConfig, say: Say) -> LiveRunner:
         self._refuse_second_user(user)
-        await self._make_room()
-        spec = self._spec(user, key_sig, config)
-        say("Starting your workspace …")
-        self._starting += 1
-        try:
+        with self._reserved(user):
+            await self._make_room()
+            say("Starting your workspace …")
             async with self._starts:
-                live = await self._launch(self._factory(spec), config)
+                live = await LiveRunner.launch(self._factory(self._spec(user, key_sig, config)), config, self._http)
+            self._live[user] = live
+        await self._on_start(user, live.client)
+        say("Your workspace is ready", done=True)
+        return live
+
+    @contextmanager
+    def _reserved(self, user: str) -> Iterator[None]:
+        """A place among the runners, held while the runner is being started."""
+        self._starting.add(user)
+        try:
+            yield
         finally:
-            self._starting -= 1
-        self._live[user] = live
-        return live
+            self._starting.discard(user)
 
-    async def _launch(self, runner: Runner, config: OpencodeConfig) -> LiveRunner:
-        begun = time.monotonic()
-        url = await runner.start()
-        client = OpencodeClient(url, runner.spec.password, self._http)
-        events = EventStream(client)
-        try:
-            await events.open()
-        except BaseException:
-            await asyncio.shield(runner.stop())
-            raise
-        live = LiveRunner(runner, client, events, config)
-        live.watcher = asyncio.create_task(_watch(live))
-        log.info("runner %s is ready after %.1f s", runner.spec.name, time.monotonic() - begun)
-        return live
-
-    async def _load(self, live: LiveRunner, config: OpencodeConfig) -> None:
-        """Loads a changed config by a dispose, which cuts running turns: so only while there are none."""
-        if live.spec.config_text == config.text or live.turns:
-            return
-        live.runner.spec = _with_config(live.spec, config)
-        await asyncio.to_thread(write_config, live.spec)
-        if live.loaded.reload_key != config.reload_key:
-            await live.client.dispose()
-            live.connected.clear()
-            live.loaded = config
-            log.info("runner %s has loaded a changed config", live.spec.name)
-
-    async def _sweep(self, live: LiveRunner, say: Say) -> None:
-        try:
-            removed = await asyncio.to_thread(sweep_links, live.spec.workspace)
-        except OSError as error:
-            raise RunnerError(f"Your workspace cannot be checked: {error}. Remove files from it.") from None
-        if removed:
-            shown = ", ".join(removed[:5]) + (" …" if len(removed) > 5 else "")
-            say(f"Removed links that led out of your workspace: {shown}")
+    async def _make_room(self) -> None:
+        """Stops idle runners, the longest idle first, until the one being started has its place."""
+        idle = sorted((live.used_at, user) for user, live in self._live.items() if live.turns == 0)
+        while len(self._live) + len(self._starting) > self._settings.max_runners:
+            if not idle:
+                raise Overloaded("All workspaces are in use. Try again in a few seconds.")
+            _, user = idle.pop(0)
+            lock = self._locks.of(user)
+            if not lock.locked():
+                async with lock:
+                    if user in self._live and self._live[user].turns == 0:
+                        await self._discard(user)
 
     def _refuse_second_user(self, user: str) -> None:
         if self._settings.runner_mode != "process" or self._settings.process_shared:
             return
-        workspaces = self._settings.home / "workspaces"
-        others = [path for path in workspaces.glob("*") if path.is_dir() and path.name != user]
-        if others:
+        folders = {path.name for path in (self._settings.home / "workspaces").glob("*") if path.is_dir()}
+        if {name for name in folders | set(self._live) | self._starting if WORKSPACE.fullmatch(name)} - {user}:
             raise Forbidden(
-                "This Open Persona runs in 'process' mode, for one person, and already serves another user. "
-                "Ask its operator to use runner mode 'docker', "
-                "or to set OPEN_PERSONA_PROCESS_SHARED=1 if all its users trust each other."
+                "This Open Persona runs in 'process' mode, for one person, and already serves another user id. "
+                "If both are you, talk under one id: set OPEN_PERSONA_USER (or --user) of the command to your "
+                "Open WebUI user id. If all its users trust each other, its operator can set "
+                "OPEN_PERSONA_PROCESS_SHARED=1; otherwise use runner mode 'docker'."
             )
 
-    async def _make_room(self) -> None:
-        if len(self._live) + self._starting < self._settings.max_runners:
-            return
-        idle = sorted((live.used_at, user) for user, live in self._live.items() if live.turns == 0)
-        for _, user in idle:
-            if not self._locks[user].locked():
-                await self._discard(user)
-                return
-        raise Overloaded("All workspaces are in use. Try again in a few seconds.")
-
     def _spec(self, user: str, key_sig: str, config: OpencodeConfig) -> RunnerSpec:
-        name = runner_name(user, key_sig)
-        token_key: SecretStr = self._settings.token_key
-        home: Path = self._settings.home
+        name, home = runner_name(user, key_sig), self._settings.home
         return RunnerSpec(
             name=name,
             workspace_hash=user,
@@ -226,42 +169,37 @@ class RunnerPool:
             workspace=home / "workspaces" / user,
             private=home / "runners" / user / key_sig,
             config_text=config.text,
-            token=runner_token(token_key, name),
-            password=runner_password(token_key, name),
+            token=runner_token(self._settings.token_key, name),
+            password=runner_password(self._settings.token_key, name),
         )
 
     async def _discard(self, user: str) -> None:
         live = self._live.pop(user, None)
-        if live is None:
-            return
-        if live.watcher is not None:
-            live.watcher.cancel()
-        live.gone.set()
-        await live.events.close()
-        await live.runner.stop()
-        log.info("runner %s is stopped", live.spec.name)
+        if live is not None:
+            await live.end()
 
     async def _cull_forever(self) -> None:
-        idle_s = self._settings.runner_idle_s
         while True:
-            await asyncio.sleep(min(30.0, idle_s / 4))
+            await asyncio.sleep(min(CULL_S, self._settings.runner_idle_s / 4))
             for user, live in list(self._live.items()):
-                if live.turns == 0 and time.monotonic() - live.used_at > idle_s:
+                try:
                     await self._cull(user, live)
+                except (RunnerError, OSError) as error:
+                    log.warning("stopping the idle runner %s: %s", live.spec.name, error)
 
     async def _cull(self, user: str, live: LiveRunner) -> None:
-        async with self._locks[user]:
-            if self._live.get(user) is live and live.turns == 0:
+        """Stops a runner that is idle or ended by itself; never one in a turn."""
+        async with self._locks.of(user):
+            idle = live.gone.is_set() or time.monotonic() - live.used_at > self._settings.runner_idle_s
+            if idle and live.turns == 0 and self._live.get(user) is live:
                 await self._discard(user)
 
 
-async def _watch(live: LiveRunner) -> None:
-    """Sets ``gone`` soon after the runner ended by itself, so that a turn need not wait for its deadline."""
-    while await live.runner.poll() is None:  # noqa: ASYNC110 - not every mode has an end to await
-        await asyncio.sleep(WATCH_S)
-    log.warning("runner %s ended by itself", live.spec.name)
-    live.gone.set()
-
-
-def _with_config(spec: RunnerSpec, config: OpencodeConfig) -> RunnerSpec:
-    return RunnerSpec(**{**vars(spec), "config_text": config.text})
+async def _sweep(live: LiveRunner, say: Say) -> None:
+    try:
+        removed = await asyncio.to_thread(sweep_links, live.spec.workspace)
+    except OSError as error:
+        raise RunnerError(f"Your workspace cannot be checked: {error}. Remove files from it.") from None
+    if removed:
+        shown = ", ".join(removed[:5]) + (" …" if len(removed) > 5 else "")
+        say(f"Removed links that led out of your workspace: {shown}", done=True)

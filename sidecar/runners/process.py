@@ -17,6 +17,7 @@ from pathlib import Path
 
 import aiohttp
 
+from sidecar.cleanup import complete
 from sidecar.errors import RunnerError
 from sidecar.opencode_client import OpencodeClient
 from sidecar.runners.base import RunnerSpec
@@ -81,7 +82,7 @@ class ProcessRunner:
                 url = await self._listening()
                 await self._healthy(url)
         except BaseException as error:
-            await asyncio.shield(self.stop())
+            await complete(self.stop())
             if isinstance(error, TimeoutError):
                 raise self._failed(f"it did not answer within {self._start_timeout_s:g} s") from None
             raise
@@ -123,8 +124,8 @@ class ProcessRunner:
         raise self._failed(f"it ended with status {status}")
 
     async def _drain(self, output: asyncio.StreamReader) -> None:
-        while line := await output.readline():
-            self._output.append(line.decode(errors="replace").rstrip())
+        while block := await output.read(4096):
+            self._output += block.decode(errors="replace").splitlines()
 
     async def _healthy(self, url: str) -> None:
         client = OpencodeClient(url, self.spec.password, self._http)
@@ -165,8 +166,7 @@ class ProcessRunner:
                 await _exited(process)
         if self._reader is not None:
             self._reader.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._reader
+            await asyncio.gather(self._reader, return_exceptions=True)
             self._reader = None
 
 

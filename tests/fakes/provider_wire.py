@@ -56,7 +56,7 @@ def frames(dialect: Dialect, content: Content) -> Iterator[Frame]:
 
 
 def _data(payload: object, *, delta: bool = False) -> Frame:
-    return Frame(f"data: {json.dumps(payload, ensure_ascii=False)}\n\n".encode(), delta)
+    return Frame(f"data: {json.dumps(payload)}\n\n".encode(), delta)
 
 
 def _chat(content: Content) -> Iterator[Frame]:
@@ -105,7 +105,7 @@ def _responses(content: Content) -> Iterator[Frame]:
     sequence = itertools.count()
 
     def event(kind: str, fields: Json, *, delta: bool = False) -> Frame:
-        body = json.dumps({"type": kind, "sequence_number": next(sequence), **fields}, ensure_ascii=False)
+        body = json.dumps({"type": kind, "sequence_number": next(sequence), **fields})
         return Frame(f"event: {kind}\ndata: {body}\n\n".encode(), delta)
 
     shell = {**responses_body(content), "status": "in_progress", "output": [], "usage": None}
@@ -146,7 +146,8 @@ def _response_items(content: Content) -> list[Json]:
     items: list[Json] = []
     if content.reasoning:
         summary = [{"type": "summary_text", "text": "".join(content.reasoning)}]
-        items.append({"id": f"rs_{content.serial}", "type": "reasoning", "summary": summary})
+        sealed = {"encrypted_content": f"sealed-{content.serial}"}
+        items.append({"id": f"rs_{content.serial}", "type": "reasoning", "summary": summary, **sealed})
     if content.text:
         part = {"type": "output_text", "text": "".join(content.text), "annotations": []}
         items.append(
@@ -190,7 +191,7 @@ def responses_body(content: Content) -> Json:
 
 def _messages(content: Content) -> Iterator[Frame]:
     def event(kind: str, *, carries: bool = False, **fields: object) -> Frame:
-        body = json.dumps({"type": kind, **fields}, ensure_ascii=False)
+        body = json.dumps({"type": kind, **fields})
         return Frame(f"event: {kind}\ndata: {body}\n\n".encode(), carries)
 
     def block(index: int, start: Json, deltas: Sequence[Json]) -> Iterator[Frame]:

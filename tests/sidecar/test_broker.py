@@ -122,7 +122,11 @@ async def test_only_json_passes(kind: str) -> None:
 async def test_a_body_over_the_limit_is_refused_and_one_below_it_passes() -> None:
     async with running_broker(max_body_bytes=20_000) as rig:
         big = body_for("compatible", messages=[{"role": "user", "content": "x" * 40_000}])
-        assert (await rig.call(body=big)).status == 403
+        answer = await rig.call(body=big)
+        failure = rig.turn.note.failure
+        assert failure is not None
+        assert (answer.status, failure.reason) == (403, "too_large")
+        assert "grown larger than the 19.5 KiB" in failure.message and "Start a new chat" in failure.message
         assert (await rig.call(body=body_for("compatible"))).status == 200
         assert len(rig.provider.requests) == 1
 

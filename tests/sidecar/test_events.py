@@ -126,10 +126,26 @@ def test_after_a_gap_the_rest_is_read_from_the_session() -> None:
     text = {"id": "p", "messageID": ANSWER, "sessionID": SESSION, "type": "text", "text": "hello"}
     info = {"id": ANSWER, "role": "assistant", "time": {"completed": 1}, "finish": "stop"}
     messages = [Message(USER, "user", {"id": USER, "role": "user"}, ()), Message(ANSWER, "assistant", info, (text,))]
-    assert turn.complete(messages)
+    assert list(TurnEvents(SESSION, USER).catch_up(messages[:1])) == []
+    assert list(turn.catch_up([])) == []
     assert list(turn.catch_up(messages)) == [Text("llo"), Ended()]
-    assert not turn.complete(messages[:1])
-    assert not turn.complete([])
+
+
+def test_after_a_gap_in_the_middle_nothing_is_lost_or_told_twice() -> None:
+    turn = TurnEvents(SESSION, USER)
+    feed([*BEGIN, part("p", "text", text=""), delta("p", "one ")], turn)
+    text = {"id": "p", "messageID": ANSWER, "sessionID": SESSION, "type": "text", "text": "one two th"}
+    info = {"id": ANSWER, "role": "assistant", "time": {"created": 1}}
+    messages = [Message(USER, "user", {"id": USER, "role": "user"}, ()), Message(ANSWER, "assistant", info, (text,))]
+    assert list(turn.catch_up(messages)) == [Text("two th")]
+    late = [delta("p", " th"), delta("p", "ree"), part("p", "text", text="one two three"), IDLE]
+    assert feed(late, turn) == [Text("ree"), Ended()]
+
+
+def test_a_character_that_is_cut_in_two_is_put_together() -> None:
+    halves = [delta("p", "a\ud83d"), delta("p", "\ude00b"), part("p", "text", text="a😀bc"), delta("p", "\ude00")]
+    shown = feed([*BEGIN, part("p", "text", text=""), *halves])
+    assert shown == [Text("a"), Text("😀b"), Text("c"), Text("\ufffd")]
 
 
 def test_message_ids_sort_by_time() -> None:

@@ -169,6 +169,26 @@ def test_the_last_message_is_the_users_and_says_something(last: object, path: st
     assert caught.value.param == path
 
 
+@pytest.mark.requirement("sidecar:chat-request-errors")
+def test_an_answer_that_is_to_be_continued_is_refused_in_a_sentence() -> None:
+    with pytest.raises(InvalidRequest, match=r"^Continuing an answer is not possible here\. Write a message"):
+        asked(USER, {"role": "assistant", "content": "half"})
+
+
+@pytest.mark.requirement("sidecar:chat-size")
+def test_a_chat_over_its_limits_is_refused_with_its_field_and_one_at_them_is_read() -> None:
+    def read(*messages: object) -> int:
+        body = json.dumps({"model": "m", "messages": messages}, ensure_ascii=False).encode()
+        return len(parse_chat_request(body, max_bytes=10 * 2**20).messages)
+
+    most, half = openai.MAX_MESSAGES, {"role": "user", "content": "\u00e9" * (openai.MAX_TEXT_BYTES // 4)}
+    assert (read(*[USER] * most), read(half, half)) == (most, 2)
+    for messages in ([USER] * (most + 1), [half, half, USER]):
+        with pytest.raises(TooLarge, match="Start a new chat") as caught:
+            read(*messages)
+        assert (caught.value.param, caught.value.status) == ("messages", 413)
+
+
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.sampled_from(["user", "text", "system", PNG]) | st.text(max_size=5),
     lambda inner: (

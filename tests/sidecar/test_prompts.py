@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 import unicodedata
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.openai_models import Image, Message, Role
+from sidecar.openai_models import MAX_TEXT_BYTES, Image, Message, Role
 from sidecar.prompts import (
     CORE_WINS,
     DATA_ONLY,
@@ -222,6 +223,28 @@ def test_what_looks_like_a_fence_is_quoted_in_place() -> None:
     )
 
 
+def reads_as_mark(line: str) -> bool:
+    """Whether a reader takes ``line`` for ours: blanks and invisible characters skipped, wide forms folded."""
+    visible = "".join(char for char in line if unicodedata.category(char)[0] not in "CZM")
+    return unicodedata.normalize("NFKC", visible).startswith("[[[")
+
+
+MARKISH = st.lists(st.sampled_from("[[[［﹇\u200b\u0301 \t\x00\ud800é|a\n\r\u2028\x1c") | st.characters(), max_size=9)
+
+
+@pytest.mark.requirement("sidecar:fences")
+@given(text=MARKISH.map("".join))
+def test_exactly_the_lines_that_read_as_ours_are_quoted(text: str) -> None:
+    lines = re.split("(\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029])", text)
+    quoted = "".join(f"| {line}" if reads_as_mark(line) else line for line in lines)
+    assert defuse(text) == re.sub("[\ud800-\udfff]", "\ufffd", quoted)
+
+
+def test_every_form_of_the_bracket_is_known() -> None:
+    forms = [char for char in map(chr, range(sys.maxunicode + 1)) if "[" in unicodedata.normalize("NFKC", char)]
+    assert [defuse(char * 3) for char in forms] == [f"| {char * 3}" for char in forms]
+
+
 def test_images_of_what_is_left_out_are_left_out() -> None:
     history = [Message("user", "x" * 500, (PICTURE,)), Message("assistant", "short")]
     prompt = user_text(history, Message("user", "new"), 300)
@@ -262,3 +285,15 @@ def test_a_long_history_takes_linear_time() -> None:
     transcript([Message("user", "hi")] * 50_000, budget_chars=10_000_000)
     defuse("\u200b" * 500_000 + "\n" * 100_000)
     assert time.process_time() - begin < 5
+
+
+@pytest.mark.requirement("sidecar:prompt-speed")
+@pytest.mark.parametrize(
+    "part", ["\n", "\r\n", "[[[\n", "[[a\n", "\u200b[\n", "\u00e4[\n", "\u200b", "\u200b[", "[", "\x00a"]
+)
+def test_no_text_of_the_largest_size_holds_up_the_other_turns(part: str) -> None:
+    text = part * (MAX_TEXT_BYTES // len(part.encode()))
+    begin = time.process_time()
+    user_text([Message("user", text)], Message("user", text), ROOMY)
+    settings_text([text], IZZY)
+    assert time.process_time() - begin < 3

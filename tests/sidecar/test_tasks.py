@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -122,6 +123,26 @@ async def test_any_failure_falls_back_to_the_rule(
     text = await run_task("title_generation", asked("USER: hi"), model_settings(provider, "openai"), KEYS, http)
     assert json.loads(text) == {"title": "hi"}
     assert "sk-task-canary" not in caplog.text
+
+
+@pytest.mark.requirement("tasks:rule")
+@pytest.mark.parametrize(
+    "answer",
+    ["{" * tasks.MAX_ANSWER_BYTES, "{[" * 100_000 + "}", "}" * 1000 + "{", '{"title": "' + "x" * 100_000 + '"}'],
+)
+def test_a_hostile_answer_of_a_task_model_is_dropped_at_once(answer: str) -> None:
+    begin = time.process_time()
+    assert tasks._usable("title_generation", answer) == ""
+    assert time.process_time() - begin < 0.5
+
+
+@pytest.mark.requirement("tasks:rule")
+@pytest.mark.parametrize("part", ["[", "[](", "<details", "```", "<a", "USER: [\n"])
+async def test_a_title_of_a_huge_message_takes_no_time(part: str, http: aiohttp.ClientSession) -> None:
+    huge = asked("USER: " + part * (4 * 2**20 // len(part)))
+    begin = time.process_time()
+    await run_task("title_generation", huge, Settings(), {}, http)
+    assert time.process_time() - begin < 1
 
 
 @pytest.mark.requirement("tasks:deadline")
