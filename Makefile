@@ -29,7 +29,8 @@ check: .venv
 	@$(BIN)/mypy
 
 test: setup check
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -m "not real" -n 6
+	@$(BIN)/python -m pytest -m real
 
 bench: setup
 	@set -e; for file in tests/bench/*.py; do case $$file in */__init__.py) ;; *) echo "== $$file"; PYTHONPATH=. $(BIN)/python $$file ;; esac; done
