@@ -102,7 +102,8 @@ async def test_ten_megabytes_are_refused_in_a_sentence(deployment: Deployment) -
 async def test_one_that_restarts_between_two_calls_of_a_turn_is_reached_again(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         app = create_app(make_server("beta", {"find": "read"}), name="beta")
-        write_manifest(tmp_path / "shipped", "beta", free_port(), {"find": "read"})
+        seldom = {"interval_s": 60, "timeout_s": 2, "failures_before_down": 3}  # so that no check falls between
+        write_manifest(tmp_path / "shipped", "beta", free_port(), {"find": "read"}, probe=seldom)
         listed = {"beta": Shipped(app, tmp_path / "shipped" / "beta")}
         deployment = await stack.enter_async_context(running_deployment(tmp_path / "run", integrations=listed))
         gate = asyncio.Event()

@@ -194,7 +194,7 @@ async def test_what_a_crash_left_of_a_turn_without_memory_is_deleted_at_the_next
 async def test_a_hub_that_hangs_delays_no_turn_that_needs_nothing_of_it(tmp_path: Path) -> None:
     async def hang(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
         finally:
             writer.close()
 
