@@ -192,21 +192,29 @@ async def test_what_a_crash_left_of_a_turn_without_memory_is_deleted_at_the_next
 
 @pytest.mark.requirement("hub:hanging-costs-nothing")
 async def test_a_hub_that_hangs_delays_no_turn_that_needs_nothing_of_it(tmp_path: Path) -> None:
+    over = asyncio.Event()
+    handlers: set[asyncio.Task[None]] = set()
+
     async def hang(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            writer.close()
+        task = asyncio.current_task()
+        assert task is not None
+        handlers.add(task)
+        await over.wait()
+        writer.close()
 
     server = await asyncio.start_server(hang, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with running_deployment(tmp_path, hub_url=f"http://127.0.0.1:{port}") as deployment:
-        await deployment.chat("warm up")
-        answers = [await deployment.chat("go", meta=switched_on("alpha")) for _ in range(2)]
-        assert [answer.text for answer in answers] == ["hello", "hello"]
-        assert any("hub does not answer" in line for line in answers[0].statuses)
-    server.close()
-    await server.wait_closed()
+    try:
+        async with running_deployment(tmp_path, hub_url=f"http://127.0.0.1:{port}") as deployment:
+            await deployment.chat("warm up")
+            answers = [await deployment.chat("go", meta=switched_on("alpha")) for _ in range(2)]
+            assert [answer.text for answer in answers] == ["hello", "hello"]
+            assert any("hub does not answer" in line for line in answers[0].statuses)
+    finally:
+        over.set()
+        await asyncio.gather(*handlers)
+        server.close()
+        await server.wait_closed()
 
 
 @pytest.mark.requirement("stream:ends-at-shutdown")
