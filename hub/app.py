@@ -52,6 +52,7 @@ async def open_hub(settings: HubSettings, now: Now = utc_now) -> AsyncIterator[H
         await monitor.start()
         stack.callback(events.close)
         access, leases, audit = Access(settings), Leases(), Audit(metrics.registry, now)
+        stack.callback(audit.flush)
         gateway = await stack.enter_async_context(
             open_gateway(
                 board=board,

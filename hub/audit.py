@@ -1,15 +1,18 @@
 """One line for each call and each refusal, as JSON on the logger ``hub.audit``, and the same as metrics.
 
-Neither arguments nor results nor settings are ever in it. What a runner named itself is shortened and cleaned.
+Neither arguments nor results nor settings are ever in it. What a runner named itself is shortened and cleaned. No
+answer waits for its line: lines are written together, :data:`DELAY_S` later at the most.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
@@ -19,6 +22,7 @@ from hub.text import clean
 logger = logging.getLogger("hub.audit")
 
 MAX_NAME = 64
+DELAY_S = 0.01
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,24 @@ class Caller:
 NOBODY = Caller()
 
 
+class _Ended(NamedTuple):
+    """A call, or a refusal (``ms`` None), and when it ended."""
+
+    at: datetime
+    caller: Caller
+    integration: str
+    tool: str
+    outcome: Outcome | Refusal
+    ms: float | None
+
+
 class Audit:
-    """Writes the lines and counts; ``now`` gives the wall clock in UTC."""
+    """Writes the lines and counts; ``now`` gives the wall clock in UTC. :meth:`flush` writes what is still to come."""
 
     def __init__(self, registry: CollectorRegistry, now: Callable[[], datetime]) -> None:
         self._now = now
+        self._ended: list[_Ended] = []
+        self._flusher: asyncio.TimerHandle | None = None
         self._calls = Counter(
             "open_persona_hub_calls", "Tool calls by outcome.", ("integration", "outcome"), registry=registry
         )
@@ -52,26 +69,42 @@ class Audit:
 
     def call(self, caller: Caller, integration: str, tool: str, outcome: Outcome, ms: float) -> None:
         """One ``tools/call`` has ended. ``integration`` is one of the catalog."""
-        self._calls.labels(integration, outcome).inc()
-        self._seconds.observe(ms / 1000)
-        self._write(caller, integration, tool, outcome, ms)
+        self._note(_Ended(self._now(), caller, integration, tool, outcome, ms))
 
     def refused(self, why: Refusal, integration: str = "", caller: Caller = NOBODY) -> None:
         """A request was answered as if there were nothing."""
         self._refusals.labels(why).inc()
-        self._write(caller, integration, "", why, 0.0)
+        self._note(_Ended(self._now(), caller, integration, "", why, None))
 
-    def _write(self, caller: Caller, integration: str, tool: str, outcome: str, ms: float) -> None:
-        line = {
-            "at": self._now().isoformat(timespec="milliseconds"),
-            "user": caller.user,
-            "persona": caller.persona,
-            "integration": _name(integration),
-            "tool": _name(tool),
-            "outcome": outcome,
-            "ms": round(ms, 1),
-        }
-        logger.info("%s", json.dumps(line))
+    def flush(self) -> None:
+        """Write the lines that wait."""
+        if self._flusher is not None:
+            self._flusher.cancel()
+            self._flusher = None
+        ended, self._ended = self._ended, []
+        for one in ended:
+            if one.ms is not None:
+                self._calls.labels(one.integration, one.outcome).inc()
+                self._seconds.observe(one.ms / 1000)
+            logger.info("%s", _line(one))
+
+    def _note(self, ended: _Ended) -> None:
+        self._ended.append(ended)
+        if self._flusher is None:
+            self._flusher = asyncio.get_running_loop().call_later(DELAY_S, self.flush)
+
+
+def _line(ended: _Ended) -> str:
+    line = {
+        "at": ended.at.isoformat(timespec="milliseconds"),
+        "user": ended.caller.user,
+        "persona": ended.caller.persona,
+        "integration": _name(ended.integration),
+        "tool": _name(ended.tool),
+        "outcome": ended.outcome,
+        "ms": round(ended.ms or 0.0, 1),
+    }
+    return json.dumps(line)
 
 
 def _name(text: str) -> str:

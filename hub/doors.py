@@ -12,6 +12,7 @@ import aiohttp
 
 from hub.access import Access
 from hub.audit import Audit
+from hub.backend_http import BackendHttp
 from hub.board import Board
 from hub.gateway import PREFIX, App, Check, Gateway
 from hub.gateway_backend import Backend
@@ -45,7 +46,7 @@ async def open_gateway(
     Leases expire when they are looked at; every ``sweep_s`` those that nobody looks at do too, with their calls.
     """
     sessions = Sessions(client)
-    backend = Backend(client, sessions)
+    backend = Backend(BackendHttp(), sessions)
     calls = Calls(backend, Rates(), audit)
     sweeper = asyncio.create_task(_sweep(leases, sessions, sweep_s), name="gateway sweeper")
     async with AsyncExitStack() as stack:

@@ -7,6 +7,8 @@
     ├── HistoryError                  hub.db can't be opened
     ├── ProbeError                    one health check ended early; carries the reason
     ├── ForbiddenAddressError         an integration's address that the hub does not connect to
+    ├── BackendLostError              a connection to a backend ended before its answer did
+    ├── BackendGarbledError           what a backend answered is not HTTP
     ├── RpcError                      the JSON-RPC error that a runner's request gets
     ├── CallError                     one tool call came to nothing; carries the outcome and words for the model
     └── RequestError                  an answer to an HTTP caller: status, code, message, action
@@ -56,6 +58,18 @@ class ForbiddenAddressError(HubError, OSError):
 
     def __init__(self, host: str) -> None:
         super().__init__(f"{host[:80]!r} is a link-local, metadata, multicast or unspecified address")
+
+
+class BackendLostError(HubError, ConnectionError):
+    """A connection ended before the answer did; ``unanswered``: no byte of it had come."""
+
+    def __init__(self, *, unanswered: bool) -> None:
+        super().__init__("the connection ended " + ("without an answer" if unanswered else "within the answer"))
+        self.unanswered = unanswered
+
+
+class BackendGarbledError(HubError, ValueError):
+    """A backend's answer that is not HTTP."""
 
 
 class RpcError(HubError):

@@ -1,4 +1,4 @@
-"""One ``tools/call`` at a backend, in the protocol era that the backend speaks, over the hub's one HTTP client.
+"""One ``tools/call`` at a backend, in the protocol era that the backend speaks, over kept connections.
 
 A modern backend (2026-07-28) gets one request that stands alone, whoever asks; one of the handshake era gets it in a
 session (``hub.gateway_sessions``). Ids and progress tokens are the hub's own, so those of two runners never meet.
@@ -7,16 +7,16 @@ session (``hub.gateway_sessions``). Ids and progress tokens are the hub's own, s
 from __future__ import annotations
 
 import asyncio
-import io
 import itertools
 import json
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 import aiohttp
 
-from hub.errors import CallError, ForbiddenAddressError, ProbeError
+from hub.backend_http import BackendHttp, Reply
+from hub.errors import BackendLostError, CallError, ProbeError
 from hub.gateway_fronts import Front
 from hub.gateway_messages import (
     CAPABILITIES_KEY,
@@ -39,10 +39,9 @@ Progress = Callable[[JsonObject], Awaitable[None]]
 STREAM_SPARE = 1024 * 1024
 """Bytes of notifications that one call may send beside its result."""
 
-LARGE_BYTES = 256 * 1024
-DRAIN_S = 0.1
 CANCEL_S = 1.0
 _CLIENT_INFO = {"name": "open-persona-hub", "version": "1"}
+_ACCEPTED = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class BackendError:
 
 
 @dataclass(frozen=True)
-class _Reply:
+class _Answer:
     status: int
     message: JsonObject | None
 
@@ -80,8 +79,8 @@ class _Reply:
 class Backend:
     """Calls tools. :meth:`close` ends every session."""
 
-    def __init__(self, client: aiohttp.ClientSession, sessions: Sessions) -> None:
-        self._client = client
+    def __init__(self, http: BackendHttp, sessions: Sessions) -> None:
+        self._http = http
         self._sessions = sessions
         self._ids = itertools.count(1)
         self._loose: set[asyncio.Task[None]] = set()
@@ -89,6 +88,7 @@ class Backend:
     async def close(self) -> None:
         await asyncio.gather(*self._loose, return_exceptions=True)
         await self._sessions.close()
+        self._http.close()
 
     async def call(self, front: Front, call: ToolCall) -> JsonObject | BackendError:
         """The result as the backend gave it, or its JSON-RPC error. Time is the caller's business.
@@ -104,11 +104,11 @@ class Backend:
                 reply = await self._in_session(front, call)
         except ProbeError as error:
             raise _of_probe(error, title) from None
-        except (TimeoutError, ForbiddenAddressError, OSError, aiohttp.ClientError, ValueError, RecursionError) as error:
+        except (OSError, aiohttp.ClientError, ValueError, RecursionError) as error:
             raise _of_transport(error, title) from None
         return _outcome(reply, title)
 
-    async def _modern(self, front: Front, call: ToolCall) -> _Reply:
+    async def _modern(self, front: Front, call: ToolCall) -> _Answer:
         number = next(self._ids)
         meta: dict[str, object] = {
             VERSION_KEY: MODERN_VERSION,
@@ -119,7 +119,7 @@ class Backend:
         body = _body(number, call, meta)
         return await self._sent(front, call, number, body, {**headers, **call.params, **call.settings})
 
-    async def _in_session(self, front: Front, call: ToolCall) -> _Reply:
+    async def _in_session(self, front: Front, call: ToolCall) -> _Answer:
         key = key_of(front.url, call.runner, call.settings)
         stale: McpSession | None = None
         while True:
@@ -136,60 +136,50 @@ class Backend:
                 return reply
             stale = session
 
-    async def _sent(self, front: Front, call: ToolCall, number: int, body: bytes, headers: Mapping[str, str]) -> _Reply:
-        """Send it, and once more where that can't run it twice.
-
-        That is so when the kept connection was closed before anything was written, and for a tool that only reads.
-        """
+    async def _sent(
+        self, front: Front, call: ToolCall, number: int, body: bytes, headers: Mapping[str, str]
+    ) -> _Answer:
+        """Send it, and once more where that can't run it twice: the tool only reads, and no answer had begun."""
         try:
             return await self._post(front, call, number, body, headers)
-        except aiohttp.ClientConnectionResetError:
-            pass
-        except (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError):
-            if front.tools.get(call.tool) != "read":
+        except BackendLostError as error:
+            if not error.unanswered or front.tools.get(call.tool) != "read":
                 raise
         return await self._post(front, call, number, body, headers)
 
-    async def _post(self, front: Front, call: ToolCall, number: int, body: bytes, headers: Mapping[str, str]) -> _Reply:
-        sent = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream", **headers}
+    async def _post(
+        self, front: Front, call: ToolCall, number: int, body: bytes, headers: Mapping[str, str]
+    ) -> _Answer:
         most = 4 * front.limits.max_result_bytes + 64 * 1024
-        response = await self._client.post(front.url, data=_payload(body), headers=sent, allow_redirects=False)
+        reply = await self._http.post(front.url, body, {**_ACCEPTED, **headers})
         try:
-            if response.status >= 300:
-                message = await _error_of(response, number)
-                self._aside(_let_go(response))
-                return _Reply(response.status, message)
-            if response.content_type == "text/event-stream":
-                message = await _answer_in(response, number, call.progress, Budget(most + STREAM_SPARE))
+            if reply.status >= 300:
+                message = await _error_of(reply, number)
+            elif reply.media_type == "text/event-stream":
+                message = await _answer_in(reply, number, call.progress, Budget(most + STREAM_SPARE))
             else:
-                message = _answer(decoded(await _read(response, Budget(most))), number)
+                message = _answer(decoded(await _read(reply, Budget(most))), number)
         except BaseException:
-            response.close()
+            reply.close()
             raise
-        self._aside(_let_go(response))
-        if message is None:
+        reply.leave()
+        if message is None and reply.status < 300:
             raise ProbeError("bad_protocol", "no JSON-RPC answer to the request")
-        return _Reply(response.status, message)
-
-    def _aside(self, work: Coroutine[object, object, None]) -> None:
-        """Work that nobody waits for; it has a deadline of its own."""
-        task = asyncio.create_task(work)
-        self._loose.add(task)
-        task.add_done_callback(self._loose.discard)
+        return _Answer(reply.status, message)
 
     def _cancel(self, url: str, number: int, headers: Mapping[str, str]) -> None:
-        """Tell the backend: closing the connection cancels nothing in the handshake era."""
-        self._aside(self._send_cancel(url, number, headers))
+        """Tell the backend, aside: closing the connection cancels nothing in the handshake era."""
+        task = asyncio.create_task(self._send_cancel(url, number, headers))
+        self._loose.add(task)
+        task.add_done_callback(self._loose.discard)
 
     async def _send_cancel(self, url: str, number: int, headers: Mapping[str, str]) -> None:
         params = {"requestId": number, "reason": "cancelled"}
         message = json.dumps({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
-        sent = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream", **headers}
         try:
             async with asyncio.timeout(CANCEL_S):
-                async with self._client.post(url, data=message, headers=sent, allow_redirects=False):
-                    pass
-        except (TimeoutError, OSError, aiohttp.ClientError, ValueError) as error:
+                (await self._http.post(url, message.encode(), {**_ACCEPTED, **headers})).leave()
+        except (OSError, ValueError) as error:
             logger.debug("a call was not cancelled at the backend: %s", type(error).__name__)
 
 
@@ -202,26 +192,16 @@ def _body(number: int, call: ToolCall, meta: dict[str, object]) -> bytes:
     return json.dumps({"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}).encode()
 
 
-def _payload(body: bytes) -> bytes | io.BytesIO:
-    """The client writes a large body in pieces only if it can read it in pieces."""
-    return body if len(body) <= LARGE_BYTES else io.BytesIO(body)
-
-
-async def _read(response: aiohttp.ClientResponse, budget: Budget) -> bytes:
-    if response.content_length is not None:
-        budget.spend(response.content_length)
-        return await response.read()
+async def _read(reply: Reply, budget: Budget) -> bytes:
     body = bytearray()
-    async for chunk in response.content.iter_any():
+    async for chunk in reply.chunks():
         budget.spend(len(chunk))
         body += chunk
     return bytes(body)
 
 
-async def _answer_in(
-    response: aiohttp.ClientResponse, number: int, progress: Progress | None, budget: Budget
-) -> JsonObject | None:
-    async for data in event_data(response, budget):
+async def _answer_in(reply: Reply, number: int, progress: Progress | None, budget: Budget) -> JsonObject | None:
+    async for data in event_data(reply.chunks(), budget):
         message = decoded(data)
         if (found := _answer(message, number)) is not None:
             return found
@@ -232,21 +212,9 @@ async def _answer_in(
     return None
 
 
-async def _let_go(response: aiohttp.ClientResponse) -> None:
-    """Read the answer's end, which follows at once from a good server, so that the connection can be used again."""
+async def _error_of(reply: Reply, number: int) -> JsonObject | None:
     try:
-        async with asyncio.timeout(DRAIN_S):
-            if not response.content.at_eof():
-                await response.content.readany()
-    except (TimeoutError, aiohttp.ClientError, OSError):
-        pass
-    finally:
-        response.release()
-
-
-async def _error_of(response: aiohttp.ClientResponse, number: int) -> JsonObject | None:
-    try:
-        message = decoded(await _read(response, Budget(MAX_ERROR_BYTES)))
+        message = decoded(await _read(reply, Budget(MAX_ERROR_BYTES)))
     except (ValueError, RecursionError, ProbeError):
         return None
     return _answer(message, number)
@@ -258,7 +226,7 @@ def _answer(message: object, number: int) -> JsonObject | None:
     return None
 
 
-def _outcome(reply: _Reply, title: str) -> JsonObject | BackendError:
+def _outcome(reply: _Answer, title: str) -> JsonObject | BackendError:
     message = reply.message
     if message is None:
         raise CallError("backend_error", f"{title} refused the call with HTTP status {reply.status}. Tell the user so.")

@@ -7,7 +7,7 @@ Redirects are not followed, compressed bodies are not asked for. Time is the cal
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from dataclasses import dataclass
 
 import aiohttp
@@ -100,7 +100,7 @@ async def _error_body(response: aiohttp.ClientResponse) -> JsonObject | None:
 
 
 async def _answer_among_events(response: aiohttp.ClientResponse, wanted: object, budget: Budget) -> JsonObject:
-    async for data in event_data(response, budget):
+    async for data in event_data(response.content.iter_any(), budget):
         message = _json_object(data)
         if message is None:
             raise ProbeError("bad_protocol", "an event of the answer is not a JSON object")
@@ -109,11 +109,11 @@ async def _answer_among_events(response: aiohttp.ClientResponse, wanted: object,
     raise ProbeError("bad_protocol", "the event stream ended without the answer")
 
 
-async def event_data(response: aiohttp.ClientResponse, budget: Budget) -> AsyncIterator[bytes]:
-    """The data of each server-sent event; comments and other fields are skipped."""
+async def event_data(chunks: AsyncIterable[bytes], budget: Budget) -> AsyncIterator[bytes]:
+    """The data of each server-sent event in a body; comments and other fields are skipped."""
     pending = bytearray()
     data: list[bytes] = []
-    async for chunk in response.content.iter_any():
+    async for chunk in chunks:
         budget.spend(len(chunk))
         pending += chunk
         if b"\n" not in chunk:

@@ -81,6 +81,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "hub:tools-mismatch": "tools that differ from the manifest make it degraded, each with its state",
     # Gateway and leases
     "gateway:audit": "each call leaves one line without arguments or results, and a metric with bounded labels",
+    "gateway:backend-http": "what HTTP allows a server is read, what it does not allow ends that call alone",
     "gateway:bad-backends": "garbage and wrong statuses become a clear tool error without the backend's words",
     "gateway:body-decides": "the body decides, and headers can only make a request be refused",
     "gateway:both-eras": "the official client lists, calls and gets progress in both eras",

@@ -36,8 +36,8 @@ PROBED = 100
 CYCLES = 5
 MODERN = "2026-07-28"
 TOKEN, KEY = "bench-runner", "bench-key"
-LIMITS = {"handshake_1_ratio": 1.8, "handshake_16_ratio": 1.8, "list_ms": 15.0, "probe_cpu_ms": 15.0}
-"""Of the era that runners speak; the modern one is measured beside it."""
+RATIOS = [f"{era}_{at_once}_ratio" for at_once in (1, 16) for era in ("handshake", "modern")]
+LIMITS = {**dict.fromkeys(RATIOS, 1.8), "list_ms": 15.0, "probe_cpu_ms": 15.0}
 
 ECHO_PORT_ENV = "OPEN_PERSONA_MCP_PORT"
 

@@ -126,7 +126,13 @@ class World:
     url: str
     hub: Hub
     http: aiohttp.ClientSession
-    lines: list[dict[str, Any]] = field(default_factory=list)
+    written: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """The audit's lines so far, those that wait to be written among them."""
+        self.hub.audit.flush()
+        return self.written
 
     async def lease(
         self, grants: Mapping[str, Any], *, token: str = TOKEN, user: str = "u1", lease_id: str | None = None
