@@ -133,7 +133,9 @@ async def test_what_is_off_is_answered_as_what_does_not_exist(
         narrowed = await runner.call("alpha", "save")
         assert narrowed == await runner.call("alpha", "nothing")
         assert "save found" not in narrowed[1]
-        audit = [record for record in caplog.records if record.name == "hub.audit"]
+        async with asyncio.timeout(5):
+            while len(audit := [one for one in caplog.records if one.name == "hub.audit"]) < 4:
+                await asyncio.sleep(0.01)
         assert len(audit) == 4
 
 
