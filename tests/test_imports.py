@@ -15,7 +15,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hub": ("hub",),
     "mcp_servers": ("mcp_servers",),
     "open_persona": ("open_persona", "hub", "mcp_servers", "sidecar"),
-    "openwebui": (),
+    "openwebui": ("openwebui",),
     "sidecar": ("sidecar", "hub.manifest", "hub.wire"),
 }
 
