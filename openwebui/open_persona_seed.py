@@ -112,6 +112,7 @@ class Seeder:
         while True:
             try:
                 if self._lock.take():
+                    self._lock.tell(self._state)
                     return
             except OSError as error:
                 logger.error("the lock of the seeder cannot be taken: %s", error.strerror)

@@ -28,14 +28,14 @@ _PLACES = {
 
 def _fields(empty_means: str) -> tuple[SettingField, ...]:
     return tuple(
-        SettingField(KEY_FIELDS[provider], _TITLES[provider], f"{_PLACES[provider]} {empty_means}", secret=True)
+        SettingField(KEY_FIELDS[provider], _TITLES[provider], f"{empty_means} {_PLACES[provider]}", secret=True)
         for provider in PROVIDERS
     )
 
 
 def provider_tools() -> tuple[WantedTool, ...]:
     """Both tools, as they are first seeded."""
-    own, for_all = _fields("Empty: the admin's default key is used, if there is one."), _fields("Empty: no default.")
+    own, for_all = _fields("Left empty, the admin's default key counts."), _fields("For all users who have none.")
     return (
         WantedTool(
             id=USER_KEYS,

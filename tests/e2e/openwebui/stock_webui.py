@@ -87,6 +87,7 @@ class WebUI:
     environment: dict[str, str]
     process: subprocess.Popen[bytes] | None = None
     api: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=30, trust_env=False))
+    clients: list[httpx.Client] = field(default_factory=list)
 
     def start(self) -> None:
         """Returns when it is healthy."""
@@ -145,6 +146,7 @@ class WebUI:
         account = {"name": name, "email": f"{name}@example.org", "password": "correct-horse-2", "role": "user"}
         self.post("/api/v1/auths/add", account)
         client = httpx.Client(timeout=30, trust_env=False)
+        self.clients.append(client)
         answer = client.post(f"{self.url}/api/v1/auths/signin", json=account)
         answer.raise_for_status()
         client.cookies.clear()
@@ -199,4 +201,5 @@ def stock_webui(folder: Path, port: int, more: Mapping[str, str], *, start: bool
         yield webui
     finally:
         webui.stop()
-        webui.api.close()
+        for client in (webui.api, *webui.clients):
+            client.close()
