@@ -19,7 +19,7 @@ def integration_tool(integration: Integration) -> WantedTool:
     fields = tuple(_field(setting) for setting in integration.settings)
     return WantedTool(
         id=f"{PREFIX}{integration.name}",
-        name=_one_line(integration.title) or integration.name,
+        name=f"Open Persona: {_one_line(integration.title) or integration.name}",
         description=_one_line(integration.description),
         content=tool_source("UserValves", fields),
         has_user_valves=bool(fields),

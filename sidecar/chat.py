@@ -187,7 +187,8 @@ class Turns:
                 settings=asked.identity.settings,
             )
             async with self.running.open(turn), held(self.hub, lease) as reachable:
-                for line in integrations.left_out(asked.persona, asked.catalog, reachable=reachable):
+                left_out = integrations.left_out(asked.persona, asked.catalog, reachable=reachable)
+                for line in (*integrations.notices(asked.persona, asked.catalog), *left_out):
                     say(line, done=True)
                 catalog = asked.catalog if reachable else None
                 connected = await integrations.connect(asked.persona, catalog, live, self.door, say)

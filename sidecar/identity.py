@@ -26,6 +26,9 @@ MAX_ID_CHARS: Final = 256
 MAX_KEY_CHARS: Final = 1024
 MAX_SETTING_CHARS: Final = 4096
 
+UNKEPT_CHATS: Final = ("temporary:", "local:", "channel:")
+"""How the ids of temporary chats begin (``local:`` before 0.12), and those of channels, which many share."""
+
 USER_HEADER: Final = "x-openwebui-user-id"
 SETTINGS_HEADER: Final = "x-openpersona-integrations-b64"
 KEY_HEADERS: Final[Mapping[ProviderName, str]] = {
@@ -54,8 +57,8 @@ class Identity:
 
     @property
     def has_memory_id(self) -> bool:
-        """Whether the chat is one that Open WebUI keeps; ``local:…`` chats are not, and anyone can name one."""
-        return bool(self.chat_id) and not self.chat_id.startswith("local:")
+        """Whether the chat is a user's own that Open WebUI keeps; of the other kinds anyone can name one."""
+        return bool(self.chat_id) and not self.chat_id.startswith(UNKEPT_CHATS)
 
 
 def parse_identity(headers: Mapping[str, str]) -> Identity:

@@ -31,6 +31,23 @@ def left_out(persona: Persona, catalog: CatalogView | None, *, reachable: bool) 
     return lines
 
 
+def notices(persona: Persona, catalog: CatalogView | None) -> list[str]:
+    """What the user is told of switches in the chat that do not do what they show; unknown names are not repeated."""
+    titles = {view.name: view.title for view in catalog.integrations} if catalog else {}
+    told = persona.meta.notices
+    lines = [
+        f"{titles[name]} is not part of this persona, so switching it on does nothing."
+        for name in told.lacking
+        if name in titles
+    ]
+    return lines + [
+        f"{titles[name]} was given to this persona after this chat began, so it is on. To go without it here, switch "
+        "it on for one message and then off, or start a new chat."
+        for name in told.added
+        if name in titles
+    ]
+
+
 async def connect(
     persona: Persona, catalog: CatalogView | None, live: LiveRunner, door: Door, say: Say
 ) -> frozenset[str]:

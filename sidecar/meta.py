@@ -58,6 +58,17 @@ class IntegrationMeta(_MetaPart):
     tools: Annotated[tuple[str, ...] | None, Field(strict=False)] = None
 
 
+class Notices(_MetaPart):
+    """What the user is told of this request's switches, as names of integrations.
+
+    ``lacking``: the user has it on in the chat, but the persona does not have it. ``added``: an admin switched it on
+    after the chat began, so the chat still shows it as off.
+    """
+
+    lacking: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    added: Annotated[tuple[str, ...], Field(strict=False)] = ()
+
+
 class Meta(_MetaPart):
     """``meta.open_persona``; every part is optional. ``model`` is ``<provider>/<model>``, empty: not said."""
 
@@ -65,6 +76,7 @@ class Meta(_MetaPart):
     integrations: Mapping[str, IntegrationMeta] = Field(default_factory=dict)
     memory: MemoryMeta = MemoryMeta()
     model: str = ""
+    notices: Notices = Notices()
 
     @property
     def enabled_integrations(self) -> tuple[str, ...]:
@@ -114,6 +126,7 @@ def _unknown_keys(raw: Mapping[str, object]) -> Iterator[str]:
     yield from _extra(raw, Meta, ROOT)
     yield from _extra(raw.get("persona"), PersonaMeta, f"{ROOT}.persona")
     yield from _extra(raw.get("memory"), MemoryMeta, f"{ROOT}.memory")
+    yield from _extra(raw.get("notices"), Notices, f"{ROOT}.notices")
     integrations = raw.get("integrations")
     for name, toggle in integrations.items() if isinstance(integrations, dict) else ():
         yield from _extra(toggle, IntegrationMeta, child(f"{ROOT}.integrations", name))

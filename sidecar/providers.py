@@ -104,7 +104,7 @@ _ROWS: Final = (
     Provider("anthropic", "Anthropic", "/v1", "messages", key_header="x-api-key", key_field="Anthropic API key"),
     Provider("openrouter", "OpenRouter", "/api/v1", "chat", key_field="OpenRouter API key"),
     Provider("compatible", "this deployment's own endpoint", "/v1", "chat", _OWN_PACKAGE, key="optional",
-             key_field="Key of the deployment's own endpoint"),
+             key_field="API key of this organisation's own endpoint"),
     Provider("demo", "the demo model", "/v1", "chat", _OWN_PACKAGE, key="none"),
 )  # fmt: skip
 PROVIDERS: Final[Mapping[ProviderName, Provider]] = {row.name: row for row in _ROWS}
@@ -162,8 +162,8 @@ def choose_model(
 def key_place(provider: Provider) -> str:
     """Where a person enters the key of ``provider``: one sentence."""
     return (
-        f"In the chat box open Integrations > Tools, press the slider icon next to “{KEYS_TOOL}” "
-        f"and fill in “{provider.key_field}”."
+        f"In Open WebUI, under the message box: Integrations > Tools > the sliders icon (Valves) next to "
+        f"“{KEYS_TOOL}”; there press “Default” next to “{provider.key_field}”, paste the key, and save."
     )
 
 

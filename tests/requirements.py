@@ -55,6 +55,15 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "demo:own_ports_and_home": "the demo uses free ports and a home of its own",
     "demo:sample-upstream": "every answer of the demo upstream says SAMPLE",
     "demo:one-command": "the demo shows healthy integrations, a tool call with its result, and no tool when it is off",
+    # Open WebUI
+    "webui:custom-parameter": "the custom parameter open_persona is folded over the meta, and a wrong one is named",
+    "webui:forgery": "nothing that a client puts into its request changes who asks, in which chat, with what",
+    "webui:header-values": "what users and admins enter arrives or is left out, and never breaks a request",
+    "webui:headers": "each chat and task call carries the headers of its own user, chat and Model",
+    "webui:old-drafts": "a chat or page that is older than a tick does not switch it off",
+    "webui:only-the-sidecar": "no other connection, and no listing of models, gets a header of ours",
+    "webui:refuses-to-load": "a router that has changed is refused by name, and Open WebUI does not start",
+    "webui:toggles": "on is what is said, else what is ticked; a user can switch off and never on",
     # The hub
     "hub:catalog-etag": "the ETag is the revision, and an unchanged catalog is answered 304",
     "hub:catalog-isolation": "a bad manifest leaves the others valid",

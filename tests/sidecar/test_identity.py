@@ -83,7 +83,10 @@ def test_a_header_that_came_twice_is_refused() -> None:
         parse_identity(Headers(raw=raw))
 
 
-@pytest.mark.parametrize(("chat", "kept"), [("c1", True), ("", False), ("local:abc", False)])
+@pytest.mark.parametrize(
+    ("chat", "kept"),
+    [("c1", True), ("", False), ("local:abc", False), ("temporary:abc", False), ("channel:abc", False)],
+)
 def test_a_chat_that_nobody_keeps_has_no_memory(chat: str, kept: bool) -> None:
     found = parse_identity(USER | {"x-openwebui-chat-id": chat})
     assert (found.chat_id, found.has_memory_id) == (chat, kept)

@@ -43,7 +43,7 @@ VENDORS = (
     Vendor("openai", "gpt-5.1", "responses", "authorization", "OpenAI API key"),
     Vendor("anthropic", "claude-sonnet-4-5", "messages", "x-api-key", "Anthropic API key"),
     Vendor("openrouter", "anthropic/claude-sonnet-4.5", "chat/completions", "authorization", "OpenRouter API key"),
-    Vendor("compatible", "m1", "chat/completions", "authorization", "Key of the deployment's own endpoint"),
+    Vendor("compatible", "m1", "chat/completions", "authorization", "API key of this organisation's own endpoint"),
 )
 KEYS: dict[str, Any] = {f"x-openpersona-{vendor.name}-api-key": vendor.key for vendor in VENDORS}
 each_vendor = pytest.mark.parametrize("vendor", VENDORS, ids=lambda vendor: vendor.name)
