@@ -81,9 +81,14 @@ class Service:
             self.process = None
 
 
+def restart(service: Service) -> None:
+    service.stop()
+    service.start()
+
+
 @dataclass
 class Services:
-    """All of them, none started yet. ``root`` holds the integrations' folders."""
+    """All of them, none started yet. ``root`` holds the integrations' folders, ``personas`` the templates."""
 
     folder: Path
     hub_port: int = field(default_factory=free_port)
@@ -92,6 +97,8 @@ class Services:
     def __post_init__(self) -> None:
         self.root = self.folder / "mcp_servers"
         self.root.mkdir(parents=True)
+        self.personas = self.folder / "personas"
+        shutil.copytree(ROOT / "sidecar" / "personas", self.personas)
         self.ports: dict[str, int] = {}
         home, tools = self.folder / "home", tools_folder(self.folder)
         environment = {
@@ -99,6 +106,7 @@ class Services:
             "PYTHONPATH": str(ROOT),
             "OPEN_PERSONA_HOME": str(home),
             "OPEN_PERSONA_MCP_SERVERS_DIR": str(self.root),
+            "OPEN_PERSONA_PERSONAS_DIR": str(self.personas),
             "OPEN_PERSONA_HUB_PORT": str(self.hub_port),
             "OPEN_PERSONA_HUB_URL": self.hub_url,
             "OPEN_PERSONA_SIDECAR_PORT": str(self.sidecar_port),
@@ -143,8 +151,7 @@ class Services:
 
     def restart_hub(self) -> None:
         """Has the hub read the folders anew."""
-        self.hub.stop()
-        self.hub.start()
+        restart(self.hub)
 
     def stop(self) -> None:
         for service in (self.sidecar, self.hub, self.integrations):

@@ -13,8 +13,9 @@ import httpx
 import pytest
 
 from openwebui.field_names import field_of
+from openwebui.seed_memory import KEY
 from openwebui.status_line import MARK
-from tests.e2e.openwebui.services import SIDECAR_KEY, Services
+from tests.e2e.openwebui.services import SIDECAR_KEY, Services, restart
 from tests.e2e.openwebui.stock_webui import WebUI, eventually, stock_webui
 from tests.e2e.process.deployment import free_port
 
@@ -255,6 +256,50 @@ def test_a_deleted_tool_or_base_model_comes_back(stage: Stage) -> None:
         within=MINUTE,
         what="both are back",
     )
+
+
+@pytest.mark.requirement("seed:not_ours")
+def test_what_somebody_else_made_under_one_of_these_ids_is_left_alone(stage: Stage) -> None:
+    stage.seeded()
+    mine = {"id": "open_persona_integration_mine", "name": "Mine", "content": "class Tools:\n    pass\n"}
+    stage.webui.post("/api/v1/tools/create", {**mine, "meta": {"description": "Not theirs."}})
+    izzy = stage.webui.get("/api/v1/models/model?id=izzy")
+    stage.webui.post("/api/v1/configs/import", {"config": {KEY: {}}})  # as if nothing had ever been seeded
+    stage.services.add("mine", title="Theirs")
+    stage.services.restart_hub()
+    state = eventually(
+        lambda: (s := stage.status()["seed"])["state"] == "failed" and s, within=MINUTE, what="it is named"
+    )
+    assert "open_persona_integration_mine was not made by Open Persona" in state["problem"]
+    found = stage.tool("open_persona_integration_mine")
+    assert (found["name"], found["content"], found["meta"]["description"]) == ("Mine", mine["content"], "Not theirs.")
+    eventually(
+        lambda: "izzy" in str(stage.webui.rows(f"select value from config where key = '{KEY}'")),
+        within=MINUTE,
+        what="izzy counts as seeded",
+    )
+    assert stage.webui.get("/api/v1/models/model?id=izzy") == izzy
+    stage.services.remove("mine")
+    stage.services.restart_hub()
+
+
+@pytest.mark.requirement("seed:templates")
+def test_a_new_template_can_be_picked_and_the_row_of_a_gone_one_stays(stage: Stage) -> None:
+    stage.seeded()
+    extra = stage.services.personas / "extra.md"
+    extra.write_text("---\nid: extra\nname: Extra\ndescription: One more.\n---\nYou are one more.\n")
+    restart(stage.services.sidecar)
+    eventually(
+        lambda: "open-persona/extra" in {model["id"] for model in stage.webui.get("/api/models")["data"]},
+        within=MINUTE,
+        what="the new base model",
+    )
+    extra.unlink()
+    restart(stage.services.sidecar)
+    eventually(
+        lambda: "open-persona/extra" not in str(stage.webui.get("/openai/config")), within=MINUTE, what="it is gone"
+    )
+    assert "open-persona/extra" in stage.status()["models"]
 
 
 @pytest.mark.requirement("seed:idempotent")
