@@ -39,7 +39,7 @@ def provider_tools() -> tuple[WantedTool, ...]:
     return (
         WantedTool(
             id=USER_KEYS,
-            name="Open Persona: my provider keys",
+            name="Open Persona: my keys",
             description="Your own keys for the model providers. They are used for your chats with personas only.",
             content=tool_source("UserValves", own),
             has_user_valves=True,
@@ -47,7 +47,7 @@ def provider_tools() -> tuple[WantedTool, ...]:
         ),
         WantedTool(
             id=DEFAULT_KEYS,
-            name="Open Persona: default provider keys",
+            name="Open Persona: default keys",
             description=f"Keys for users who have none of their own. Admins and the group {ADMINS_GROUP} set them.",
             content=tool_source("Valves", for_all),
             has_user_valves=False,

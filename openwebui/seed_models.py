@@ -30,7 +30,11 @@ _CAPABILITIES = {
 }
 """Open WebUI's own tools are off: they would be sent with each request, and the agent has its own."""
 
-_NAMES = {"build": "Open Persona: no locked core", "plan": "Open Persona: no locked core, read only"}
+_PICK = "Choose it as the base of a model; people do not see it in their list."
+_SAID = {
+    "build": "For a persona of your own: it is what its system prompt says, and has what you tick.",
+    "plan": "For a persona of your own that only looks: of what you tick it has the tools that read.",
+}
 
 
 def base_models(ids: Sequence[str]) -> tuple[WantedModel, ...]:
@@ -39,14 +43,16 @@ def base_models(ids: Sequence[str]) -> tuple[WantedModel, ...]:
 
 
 def _base(model_id: str) -> WantedModel:
+    """Called by its id, as the documentation calls it."""
     template = model_id.removeprefix(PREFIX)
-    name = _NAMES.get(template) or f"Open Persona: {template.replace('-', ' ')}"
-    said = "A base model for personas. Choose it as the base of a model; people do not see it in their list."
+    said = (
+        _SAID.get(template) or f"The locked core “{template}”: your system prompt comes after it and can't change it."
+    )
     return WantedModel(
         id=model_id,
-        name=name,
+        name=model_id,
         base=None,
-        meta={"description": said, "hidden": True, "capabilities": dict(_CAPABILITIES)},
+        meta={"description": f"{said} {_PICK}", "hidden": True, "capabilities": dict(_CAPABILITIES)},
     )
 
 

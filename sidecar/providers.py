@@ -19,7 +19,7 @@ from sidecar.settings import ProviderName, Settings
 __all__ = ["PROVIDERS", "ModelChoice", "Provider", "ProviderName", "choose_model", "effective_keys", "key_place"]
 
 Dialect = Literal["chat", "responses", "messages"]
-KEYS_TOOL: Final = "Open Persona: my provider keys"
+KEYS_TOOL: Final = "Open Persona: my keys"
 DEMO_MODEL: Final = "demo"
 _OWN_PACKAGE: Final = "@ai-sdk/openai-compatible"
 _CALLS: Final[Mapping[Dialect, str]] = {"chat": "chat/completions", "responses": "responses", "messages": "messages"}

@@ -125,8 +125,9 @@ Script = Reply | str | Sequence[Reply | str] | Callable[[ProviderRequest], Reply
 class FakeProvider:
     """What ``running_provider`` yields."""
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, models: Sequence[str] = ()) -> None:
         self.url = ""
+        self.models = models
         self.requests: list[ProviderRequest] = []
         self._changed = asyncio.Condition()
         self.script(script)
@@ -175,6 +176,10 @@ class FakeProvider:
         async with self._changed:
             self.requests.append(request)
             self._changed.notify_all()
+        if http.path.endswith("/models") and http.method == "GET" and self.models:
+            return web.json_response(
+                {"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]}
+            )
         if request.dialect is None or http.method != "POST":
             return web.json_response({"error": {"message": f"no route {http.path}"}}, status=404)
         try:
@@ -275,9 +280,9 @@ def _tool_results(messages: Sequence[Mapping[str, object]]) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def running_provider(script: Script = "ok") -> AsyncIterator[FakeProvider]:
-    """Serve the script on a free loopback port until the block ends."""
-    provider = FakeProvider(script)
+async def running_provider(script: Script = "ok", models: Sequence[str] = ()) -> AsyncIterator[FakeProvider]:
+    """Serve the script on a free loopback port until the block ends; ``models`` are what ``GET …/models`` lists."""
+    provider = FakeProvider(script, models)
     app = web.Application(client_max_size=64 * 2**20)
     app.router.add_route("*", "/{path:.*}", provider.handle)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.01, access_log=None)

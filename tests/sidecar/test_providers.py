@@ -57,7 +57,7 @@ def test_a_model_may_hold_slashes() -> None:
 def test_a_model_without_a_key_is_an_error_and_never_another_provider() -> None:
     with pytest.raises(MissingKey) as caught:
         chosen("anthropic/claude-sonnet-4-5", "", OPENAI)
-    for words in ("Open Persona: my provider keys", "Anthropic API key", "Integrations > Tools", "sliders icon"):
+    for words in ("Open Persona: my keys", "Anthropic API key", "Integrations > Tools", "sliders icon"):
         assert words in caught.value.message
     assert "OPEN_PERSONA_DEFAULT_ANTHROPIC_API_KEY" in caught.value.message
 
@@ -66,7 +66,7 @@ def test_a_model_without_a_key_is_an_error_and_never_another_provider() -> None:
 def test_no_key_at_all_names_the_tool_and_the_place() -> None:
     with pytest.raises(MissingKey) as caught:
         chosen()
-    assert "Open Persona: my provider keys" in caught.value.message
+    assert "Open Persona: my keys" in caught.value.message
     with pytest.raises(MissingKey, match="OPEN_PERSONA_PROVIDERS"):
         chosen(providers=())
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import yaml
 
 from open_persona.toolchain import OPENCODE, RIPGREP, ensure, tools_folder
 from tests.e2e.openwebui.stock_webui import ROOT, eventually
@@ -91,6 +92,7 @@ class Services:
     """All of them, none started yet. ``root`` holds the integrations' folders, ``personas`` the templates."""
 
     folder: Path
+    more: Mapping[str, str] = field(default_factory=dict)
     hub_port: int = field(default_factory=free_port)
     sidecar_port: int = field(default_factory=free_port)
 
@@ -115,6 +117,7 @@ class Services:
             "OPEN_PERSONA_TOKEN_KEY": "token-key-for-tests",
             "OPEN_PERSONA_OPENCODE_BIN": str(ensure(OPENCODE, tools, {}, lambda _: None)),
             "OPEN_PERSONA_RIPGREP_BIN": str(ensure(RIPGREP, tools, {}, lambda _: None)),
+            **self.more,
         }
         self.hub = self._service("hub", environment, f"{self.hub_url}/readyz")
         self.sidecar = self._service("sidecar", environment, f"http://127.0.0.1:{self.sidecar_port}/healthz")
@@ -141,6 +144,14 @@ class Services:
         port = self.ports.setdefault(name, free_port())
         write_manifest(self.root, name, port, {"find": "read"}, **manifest)
         (self.root / name / "server.py").write_text(SERVER)
+
+    def add_shipped(self, name: str) -> None:
+        """An integration as it ships, on a free port."""
+        folder = self.root / name
+        shutil.copytree(ROOT / "mcp_servers" / name, folder, ignore=shutil.ignore_patterns("__pycache__"))
+        manifest = yaml.safe_load((folder / "manifest.yaml").read_text())
+        manifest["transport"]["port"] = self.ports.setdefault(name, free_port())
+        (folder / "manifest.yaml").write_text(yaml.safe_dump(manifest))
 
     def remove(self, name: str) -> None:
         shutil.rmtree(self.root / name)

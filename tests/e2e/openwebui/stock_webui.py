@@ -24,32 +24,7 @@ START_S = 240.0
 STOP_S = 20.0
 ADMIN = {"name": "Ada", "email": "ada@example.org", "password": "correct-horse-1"}
 
-_LOADER = '''"""Loads the package as its start hook does."""
-import importlib.abc
-import importlib.machinery
-import sys
-
-
-class _Finder(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name != "open_webui.main":
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        execute = spec.loader.exec_module
-
-        def exec_module(module):
-            execute(module)
-            from openwebui import open_persona_seed, status_route
-
-            open_persona_seed.attach(module.app)
-            status_route.attach(module.app)
-
-        spec.loader.exec_module = exec_module
-        return spec
-
-
-sys.meta_path.insert(0, _Finder())
-'''
+_LOADER = "import openwebui.start\n"
 
 
 def webui_environment() -> Path:
