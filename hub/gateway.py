@@ -66,16 +66,18 @@ class Gateway:
         except RequestError as error:
             await reply.finish(error.status, error_body(None, INVALID_REQUEST, error.message))
             return
-        name = str(scope["path"])[len(PREFIX) :]
-        leases = self._admitted(bearer(headers), name)
-        front = self._fronts.of(name) if leases else None
-        if front is None:
+        name, token = str(scope["path"])[len(PREFIX) :], bearer(headers)
+        if self._admitted(token, name) is None:
             await reply.finish(404, _NOT_FOUND)
         elif scope["method"] != "POST":
             await send({"type": "http.response.start", "status": 405, "headers": [(b"allow", b"POST")]})
             await send({"type": "http.response.body", "body": b""})
+        elif (body := await _body(receive)) is None:
+            await reply.finish(413, error_body(None, INVALID_REQUEST, "The body is too large, or did not come"))
+        elif (admitted := self._admitted(token, name)) is None:  # the lease went while it came
+            await reply.finish(404, _NOT_FOUND)
         else:
-            await self._post(scope, front, leases, reply, receive)
+            await self._post(scope, *admitted, body, reply, receive)
 
     def stop(self) -> None:
         """End the calls in flight, because the hub stops."""
@@ -86,30 +88,23 @@ class Gateway:
         token = bearer(Headers(scope=scope))
         return bool(token) and bool(self._leases.of_runner(digest_of(token)))
 
-    def _admitted(self, token: str, name: str) -> list[HeldLease]:
-        """The runner's live leases, if one of them holds the integration; none leaves an audit line that says why."""
+    def _admitted(self, token: str, name: str) -> tuple[Front, list[HeldLease]] | None:
+        """The integration and the runner's live leases, if one holds it; else an audit line says why not."""
         leases = self._leases.of_runner(digest_of(token)) if token else []
-        if any(name in held.grants for held in leases) and self._fronts.of(name) is not None:
-            return leases
+        front = self._fronts.of(name) if leases else None
+        if front is not None and any(name in held.grants for held in leases):
+            return front, leases
         why: Refusal = "not_granted"
         if not leases:
             why = "unknown_token" if token else "no_token"
-        elif self._fronts.of(name) is None:
+        elif front is None:
             why = "unknown_integration"
         self._audit.refused(why, name, Caller(leases[0].user, leases[0].persona) if leases else NOBODY)
-        return []
+        return None
 
     async def _post(
-        self, scope: Message, front: Front, leases: list[HeldLease], reply: Reply, receive: Receive
+        self, scope: Message, front: Front, leases: list[HeldLease], body: bytes, reply: Reply, receive: Receive
     ) -> None:
-        try:
-            async with asyncio.timeout(BODY_S):
-                body = await read_body(receive, MAX_BODY_BYTES)
-        except TimeoutError:
-            body = None
-        if body is None:
-            await reply.finish(413, error_body(None, INVALID_REQUEST, "The body is too large, or did not come"))
-            return
         asked: Asked | None = None
         try:
             asked = read_request(body, scope["headers"])
@@ -153,3 +148,12 @@ class Gateway:
         """Of notifications only a cancellation means something here; the modern era has none (it hangs up)."""
         if asked.method == "notifications/cancelled" and not asked.modern:
             self._calls.cancel(runner, front.name, asked.params)
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """The request's body; None if it is too large or does not come."""
+    try:
+        async with asyncio.timeout(BODY_S):
+            return await read_body(receive, MAX_BODY_BYTES)
+    except TimeoutError:
+        return None

@@ -99,6 +99,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "gateway:denied-is-unknown": "what is denied is answered exactly like what does not exist",
     "gateway:handshake-backends": "a backend with sessions gets one for each runner, and every session ends",
     "gateway:header-arguments": "arguments wanted as headers come from the body, and a runner's own must agree",
+    "gateway:late-body": "a body that comes after its lease has gone reaches nothing",
     "gateway:list-from-probe": "lists come in pages from the last probe, approved tools alone",
     "gateway:memory": "answers of 10 MB do not grow the hub by 50 MB",
     "gateway:no-secret-shown": "settings and tokens are in no log, answer, repr or file",

@@ -180,7 +180,11 @@ class World:
         return await self.send(name, json.dumps(message).encode(), {**sent, **(headers or {})})
 
     async def send(
-        self, name: str, body: bytes | io.BytesIO, headers: Mapping[str, str], method: str = "POST"
+        self,
+        name: str,
+        body: bytes | io.BytesIO | AsyncIterator[bytes],
+        headers: Mapping[str, str],
+        method: str = "POST",
     ) -> Answer:
         async with self.http.request(method, f"{self.url}/mcp/{name}", data=body, headers=headers) as answer:
             return Answer(answer.status, await answer.read(), dict(answer.headers))

@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 from mcp.shared.exceptions import MCPError
 
+from hub.gateway_reply import Receive, read_body
 from tests.fakes.asgi_server import serve_app
 from tests.hub.runners import ENVELOPE, TOKEN, ToolServer, World, add, manifest_text, world
 from tests.hub.servers import free_address, listing, rpc_app, tool
@@ -83,6 +84,35 @@ async def test_denied_and_unknown_are_the_same_answer(here: World) -> None:
     assert len({json.dumps({k: v for k, v in one.headers.items() if k not in drop}) for one in answers}) == 1
     whys = ["no_token", "unknown_token", "not_granted", "unknown_integration", "not_granted"]
     assert [line["outcome"] for line in here.lines] == whys * 5
+
+
+@pytest.mark.requirement("gateway:late-body")
+async def test_a_body_that_comes_after_its_lease_reaches_nothing(
+    here: World, server: ToolServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = await here.lease({"tools": ["echo"]})
+    params = {"name": "echo", "arguments": {"text": "late"}}
+    message = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()
+    reading, gone = asyncio.Event(), asyncio.Event()
+
+    async def read(receive: Receive, limit: int) -> bytes | None:
+        reading.set()
+        return await read_body(receive, limit)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield message[:20]
+        await gone.wait()
+        yield message[20:]
+
+    monkeypatch.setattr("hub.gateway.read_body", read)
+    late = asyncio.create_task(here.send("tools", body(), {"Authorization": f"Bearer {TOKEN}"}))
+    async with asyncio.timeout(10):
+        await reading.wait()
+        assert await here.drop(lease) == 204
+        gone.set()
+        answer = await late
+    assert (answer.status, answer.body) == (404, (await here.call("none", "echo")).body)
+    assert server.calls == 0
 
 
 @pytest.mark.requirement("gateway:denied-is-unknown")
