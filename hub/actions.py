@@ -54,7 +54,10 @@ def action_for(reason: Reason, manifest: Manifest) -> str:
     return text.format(name=manifest.name)
 
 
+MEANWHILE = "Until then its last good version serves."
+
+
 def mend(faults: tuple[Fault, ...]) -> str:
-    """The next step for an invalid manifest: the first fault with its place."""
+    """The next step for a manifest at fault: the first fault with its place."""
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-    return f"Mend {faults[0]}{more}. Then restart the hub."
+    return f"Mend {faults[0]}{more}."

@@ -18,6 +18,8 @@ from hub.catalog import Catalog, load_catalog
 from hub.doors import Doors, open_gateway
 from hub.errors import KeyRequiredError, RequestError
 from hub.events import EventStreams
+from hub.folder import Folder
+from hub.follow import RESCAN_S, Follower
 from hub.history import History
 from hub.lease_routes import lease_router
 from hub.leases import Leases
@@ -32,13 +34,16 @@ logger = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def open_hub(settings: HubSettings, now: Now = utc_now) -> AsyncIterator[Hub]:
+async def open_hub(settings: HubSettings, now: Now = utc_now, *, rescan_s: float = RESCAN_S) -> AsyncIterator[Hub]:
     """The running hub: begins to check at once, and has ended everything it began when the block is left.
+
+    It looks for new, changed and removed integrations every ``rescan_s`` seconds.
 
     Raises:
         SettingsError, HistoryError: it can't start; the message is for the operator.
     """
-    catalog = load_catalog(settings.mcp_servers_dir)
+    folder = Folder(settings.mcp_servers_dir)
+    catalog = load_catalog(folder)
     _warn_of_unknown(settings, catalog)
     board = Board(catalog, secrets.token_hex(8), disabled=settings.hub_disabled, mcp_host=settings.mcp_host, now=now)
     metrics, events, history = Metrics(board), EventStreams(board), History(settings.home / "hub.db")
@@ -53,6 +58,7 @@ async def open_hub(settings: HubSettings, now: Now = utc_now) -> AsyncIterator[H
         stack.callback(events.close)
         access, leases, audit = Access(settings), Leases(), Audit(metrics.registry, now)
         stack.callback(audit.flush)
+        metrics.by_integration.append(audit.calls)
         gateway = await stack.enter_async_context(
             open_gateway(
                 board=board,
@@ -64,6 +70,9 @@ async def open_hub(settings: HubSettings, now: Now = utc_now) -> AsyncIterator[H
                 mcp_host=settings.mcp_host,
             )
         )
+        follower = Follower(folder, board, monitor, gateway.gone, rescan_s=rescan_s)
+        stack.push_async_callback(follower.close)
+        follower.start()
         yield Hub(board, monitor, history, metrics, events, access, now, leases, gateway, audit)
 
 
@@ -80,7 +89,7 @@ def create_app(hub: Hub) -> Doors:
 
 
 def _warn_of_unknown(settings: HubSettings, catalog: Catalog) -> None:
-    unknown = settings.hub_disabled - {integration.name for integration in catalog}
+    unknown = settings.hub_disabled - catalog.names
     if unknown:
         logger.warning("OPEN_PERSONA_HUB_DISABLED names no integration: %s", ", ".join(sorted(unknown)))
 

@@ -48,13 +48,16 @@ class _Ended(NamedTuple):
 
 
 class Audit:
-    """Writes the lines and counts; ``now`` gives the wall clock in UTC. :meth:`flush` writes what is still to come."""
+    """Writes the lines and counts; ``now`` gives the wall clock in UTC. :meth:`flush` writes what is still to come.
+
+    ``calls`` has an ``integration`` label.
+    """
 
     def __init__(self, registry: CollectorRegistry, now: Callable[[], datetime]) -> None:
         self._now = now
         self._ended: list[_Ended] = []
         self._flusher: asyncio.TimerHandle | None = None
-        self._calls = Counter(
+        self.calls = Counter(
             "open_persona_hub_calls", "Tool calls by outcome.", ("integration", "outcome"), registry=registry
         )
         self._refusals = Counter(
@@ -84,7 +87,7 @@ class Audit:
         ended, self._ended = self._ended, []
         for one in ended:
             if one.ms is not None:
-                self._calls.labels(one.integration, one.outcome).inc()
+                self.calls.labels(one.integration, one.outcome).inc()
                 self._seconds.observe(one.ms / 1000)
             logger.info("%s", _line(one))
 

@@ -1,16 +1,15 @@
-"""All integrations as one immutable snapshot of their folders."""
+"""All integrations as one immutable snapshot of their folders, and how one snapshot follows another."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from hub.errors import SettingsError
+from hub.folder import Folder
 from hub.manifest import Manifest
-from hub.manifest_file import MANIFEST, Fault, read_manifest
+from hub.manifest_file import Fault, ManifestFile
 from hub.validate import judge
 
 logger = logging.getLogger(__name__)
@@ -18,7 +17,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Integration:
-    """One folder. A valid one has a manifest and no faults, an invalid one has faults (and no manifest)."""
+    """One folder. ``manifest`` is the version in use, None where none was ever good; ``faults`` are its folder's now.
+
+    With both, the last good version serves while the folder holds a broken one.
+    """
 
     name: str
     manifest: Manifest | None
@@ -31,50 +33,68 @@ class Integration:
 
 @dataclass(frozen=True)
 class Catalog:
-    """The integrations sorted by name; ``revision`` changes with any manifest or fault, and with nothing else."""
+    """The integrations sorted by name."""
 
-    integrations: tuple[Integration, ...]
-    revision: str
+    integrations: tuple[Integration, ...] = ()
 
     def __iter__(self) -> Iterator[Integration]:
         return iter(self.integrations)
 
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(integration.name for integration in self.integrations)
 
-def load_catalog(directory: Path) -> Catalog:
-    """Read every folder of ``directory`` that has a ``manifest.yaml``.
+
+NOTHING = Catalog()
+
+
+def load_catalog(folder: Folder) -> Catalog:
+    """The first catalog of a hub: of two integrations that clash, the one that sorts later is invalid.
 
     Raises:
-        SettingsError: ``directory`` is not a folder that can be read.
+        SettingsError: the folder can't be read.
     """
     try:
-        folders = sorted(path for path in directory.iterdir() if _is_integration(path))
+        files = folder.look()
     except OSError as error:
         raise SettingsError(f"OPEN_PERSONA_MCP_SERVERS_DIR: the folder can't be read: {error.strerror}.") from None
-    files = [read_manifest(folder) for folder in folders]
-    faults = judge(files)
-    integrations = tuple(
-        Integration(file.folder, None if faults[file.folder] else file.manifest, faults[file.folder]) for file in files
-    )
-    for fault in (fault for integration in integrations for fault in integration.faults):
-        logger.warning("invalid manifest: %s", fault)
-    return Catalog(integrations, _revision(integrations))
+    catalog = succeeding(NOTHING, files)
+    log_changes(NOTHING, catalog)
+    return catalog
 
 
-def _is_integration(path: Path) -> bool:
-    if path.name.startswith((".", "_")):
-        return False
-    try:
-        (path / MANIFEST).lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return True  # reading it will say why
-    return True
+def succeeding(before: Catalog, files: Sequence[ManifestFile]) -> Catalog:
+    """The catalog that follows ``before`` when the folders are these.
+
+    A manifest at fault leaves the one that was in use; a folder that is gone leaves nothing.
+    """
+    serving = {one.name: one.manifest for one in before if one.manifest is not None}
+    faults = judge(files, serving)
+    return Catalog(tuple(_integration(file, serving.get(file.folder), faults[file.folder]) for file in files))
 
 
-def _revision(integrations: tuple[Integration, ...]) -> str:
-    digest = hashlib.sha256()
-    for integration in integrations:
-        body = integration.manifest.model_dump_json() if integration.manifest else ""
-        digest.update(f"{integration.name}\0{body}\0{integration.faults}\0".encode(errors="replace"))
-    return digest.hexdigest()[:16]
+def _integration(file: ManifestFile, last: Manifest | None, faults: tuple[Fault, ...]) -> Integration:
+    # An equal manifest stays the object that it was: what is built on it need not be built again.
+    manifest = last if faults or file.manifest == last else file.manifest
+    return Integration(file.folder, manifest, faults)
+
+
+def log_changes(before: Catalog, after: Catalog) -> None:
+    """One line for each integration that came, changed or went, and one for each new fault."""
+    known = {one.name: one for one in before}
+    for one in after:
+        was = known.pop(one.name, Integration(one.name, None))
+        if one.faults != was.faults:
+            _log_faults(one)
+        if one.manifest is not None and one.manifest is not was.manifest:
+            logger.info("%s: %s", one.name, "its changed manifest is in use" if was.manifest else "is there")
+    for name in known:
+        logger.info("%s: has gone with its folder", name)
+
+
+def _log_faults(one: Integration) -> None:
+    meanwhile = " (the last good one serves)" if one.manifest else ""
+    for fault in one.faults:
+        logger.warning("invalid manifest: %s%s", fault, meanwhile)
+    if not one.faults:
+        logger.info("%s: its manifest is in order again", one.name)

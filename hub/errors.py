@@ -120,7 +120,7 @@ class UnknownIntegrationError(RequestError):
         names = ", ".join(known) or "none"
         super().__init__(
             f"There is no integration {name[:80]!r}.",
-            f"Known integrations: {names}. One is a folder with a manifest.yaml; restart the hub for a new one.",
+            f"Known integrations: {names}. One is a folder with a manifest.yaml; a new one is found by itself.",
         )
 
 

@@ -74,7 +74,7 @@ class Gateway:
             await send({"type": "http.response.body", "body": b""})
         elif (body := await _body(receive)) is None:
             await reply.finish(413, error_body(None, INVALID_REQUEST, "The body is too large, or did not come"))
-        elif (admitted := self._admitted(token, name)) is None:  # the lease went while it came
+        elif (admitted := self._admitted(token, name)) is None:  # the lease or the integration went while it came
             await reply.finish(404, _NOT_FOUND)
         else:
             await self._post(scope, *admitted, body, reply, receive)
@@ -82,6 +82,10 @@ class Gateway:
     def stop(self) -> None:
         """End the calls in flight, because the hub stops."""
         self._calls.end_all()
+
+    def gone(self, integration: str) -> None:
+        """End the calls in flight of an integration that is in the catalog no more."""
+        self._calls.end_of(integration)
 
     def bears_runner_token(self, scope: Message) -> bool:
         """Whether a request elsewhere comes from a runner with a live lease."""

@@ -41,6 +41,7 @@ _ENDED: dict[Outcome, str] = {
     "cancelled": "The call was cancelled.",
     "lease_ended": "The turn that made this call has ended, and the call with it.",
     "stopped": "The hub is being restarted. Try once more.",
+    "unavailable": "The integration was removed, and the call ended with it. Do not try again; tell the user so.",
 }
 
 WATCH_AFTER_S = 0.05
@@ -49,7 +50,7 @@ CallKey = tuple[str, str, str | int, bool]
 
 
 class RunningCall:
-    """One relayed call; its lease, its runner or the hub's end can end it before its time."""
+    """One relayed call; its lease, its runner, its integration's or the hub's end can end it before its time."""
 
     def __init__(self, lease: HeldLease, integration: str, tool: str, scope: asyncio.Timeout) -> None:
         self.lease = lease
@@ -79,6 +80,11 @@ class Calls:
         """End what runs, because the hub stops."""
         for call in list(self._all):
             call.end("stopped")
+
+    def end_of(self, integration: str) -> None:
+        """End what runs at an integration that has gone."""
+        for call in [call for call in self._all if call.integration == integration]:
+            call.end("unavailable")
 
     def cancel(self, runner: str, integration: str, params: JsonObject) -> None:
         """The runner's own ``notifications/cancelled``, for a call of its own."""

@@ -72,7 +72,7 @@ class Front:
 
 
 class Fronts:
-    """The fronts of all integrations; each is made anew when its standing changes."""
+    """The fronts of all integrations; each is made anew when its standing or its manifest changes."""
 
     def __init__(self, board: Board, mcp_host: str) -> None:
         self._board = board
@@ -83,6 +83,7 @@ class Fronts:
         """The front of an integration, None for an unknown name."""
         present = self._board.present(name)
         if present is None:
+            self._made.pop(name, None)
             return None
         made = self._made.get(name)
         if made is None or not _same(made[0], present):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -131,9 +131,17 @@ class History:
             for row in rows
         )
 
-    async def past(self, since: datetime) -> dict[str, Past]:
-        """What was stored before this start: standings, and checks since ``since``."""
-        return await self._run(lambda: self._past(_millis(since)))
+    async def past(self, since: datetime, names: Collection[str]) -> dict[str, Past]:
+        """What is stored of these integrations: standings, and checks since ``since``.
+
+        Raises:
+            HistoryError: it can't be read.
+        """
+        try:
+            return await self._run(lambda: self._past(_millis(since), names))
+        except SQLAlchemyError as error:
+            cause = getattr(error, "orig", None) or error
+            raise HistoryError(f"hub.db in OPEN_PERSONA_HOME can't be read: {cause}.") from None
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
@@ -174,13 +182,14 @@ class History:
                 _prune(connection, result.at)
         self._records += 1
 
-    def _past(self, since: int) -> dict[str, Past]:
+    def _past(self, since: int, names: Collection[str]) -> dict[str, Past]:
         checks: dict[str, list[tuple[datetime, bool, Health]]] = {}
-        query = sa.select(_probes.c.name, _probes.c.at, _probes.c.ok, _probes.c.health)
+        columns = (_probes.c.name, _probes.c.at, _probes.c.ok, _probes.c.health)
+        query = sa.select(*columns).where(_probes.c.name.in_(names), _probes.c.at >= since).order_by(_probes.c.at)
         with self._connected().connect() as connection:
-            for name, at, ok, health in connection.execute(query.where(_probes.c.at >= since).order_by(_probes.c.at)):
+            for name, at, ok, health in connection.execute(query):
                 checks.setdefault(name, []).append((_time(at), ok, health))
-            rows = connection.execute(sa.select(_standings)).all()
+            rows = connection.execute(sa.select(_standings).where(_standings.c.name.in_(names))).all()
         past = {}
         for name, saved_at, body in rows:
             try:

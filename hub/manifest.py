@@ -1,7 +1,7 @@
 """What an integration says of itself: the model of ``mcp_servers/<name>/manifest.yaml``.
 
 Only the shape of one manifest lives here. Rules that need the rest of the catalog
-(unique ports, no name a prefix of another) are in ``hub.catalog``.
+(unique ports, no name a prefix of another) are in ``hub.validate``.
 """
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ MAX_BYTES = 64 * 1024
 """A manifest is a page of text; a larger file is a mistake."""
 
 MAX_DEPTH = 20
+MAX_NAME = 100
+"""Characters of a folder's name that are shown; no valid name is as long."""
 
 _OPENING = (
     yaml.BlockMappingStartToken,
@@ -45,12 +47,16 @@ class Fault:
 
 @dataclass(frozen=True)
 class ManifestFile:
-    """One folder as read: either a manifest, or faults. ``lines`` maps every key's path to its line."""
+    """One folder as read: either a manifest, or faults. ``lines`` maps every key's path to its line.
+
+    ``unread``: the file could not be read, which another try may change though the file stays as it is.
+    """
 
     folder: str
     manifest: Manifest | None
     faults: tuple[Fault, ...]
     lines: Mapping[YamlPath, int]
+    unread: bool = False
 
     @property
     def file(self) -> str:
@@ -62,22 +68,23 @@ class ManifestFile:
 
 
 class _UnreadableError(Exception):
-    def __init__(self, line: int, reason: str) -> None:
+    def __init__(self, line: int, reason: str, *, unread: bool = False) -> None:
         super().__init__(reason)
         self.line = line
         self.reason = reason
+        self.unread = unread
 
 
 def read_manifest(folder: Path) -> ManifestFile:
     """Read ``folder/manifest.yaml``; never raises for what the file says or for a file that can't be read."""
-    name = folder.name
+    name = clean(folder.name, MAX_NAME)
     try:
         text = _read_text(folder / MANIFEST)
         lines = _key_lines(text)
         data = yaml.safe_load(text)
     except _UnreadableError as problem:
         fault = Fault(f"{name}/{MANIFEST}", problem.line, problem.reason)
-        return ManifestFile(name, None, (fault,), {})
+        return ManifestFile(name, None, (fault,), {}, unread=problem.unread)
     try:
         return ManifestFile(name, Manifest.model_validate(data), (), lines)
     except ValidationError as error:
@@ -105,7 +112,7 @@ def _read_text(path: Path) -> str:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise _UnreadableError(1, f"the file can't be read: {error.strerror}") from None
+        raise _UnreadableError(1, f"the file can't be read: {error.strerror}", unread=True) from None
     if len(raw) > MAX_BYTES:
         raise _UnreadableError(1, f"the file is larger than {MAX_BYTES // 1024} KiB")
     try:

@@ -19,6 +19,8 @@ class Metrics:
     """Counts checks as they happen, and reads the rest from the board when asked. Others add to ``registry``."""
 
     def __init__(self, board: Board) -> None:
+        self._board = board
+        self._counted: set[str] = set()
         self.registry = CollectorRegistry()
         self.registry.register(_BoardCollector(board))
         self._checks = Counter(
@@ -33,14 +35,20 @@ class Metrics:
             buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
             registry=self.registry,
         )
+        self.by_integration = [self._checks]
+        """Counters with the label ``integration``: they lose those that have gone."""
 
     def observe(self, result: ProbeResult) -> None:
         outcome = "ok" if result.ok else result.reason or "internal"
+        self._counted.add(result.name)
         self._checks.labels(result.name, outcome).inc()
         self._seconds.observe(result.latency_ms / 1000)
 
     def render(self) -> bytes:
-        """The text format of Prometheus."""
+        """The text format of Prometheus, of the integrations that there are."""
+        for name in self._counted - self._board.catalog.names:
+            for counter in self.by_integration:
+                counter.remove_by_labels({"integration": name})
         return generate_latest(self.registry)
 
 
@@ -64,7 +72,11 @@ class _BoardCollector(Collector):
         uptime = GaugeMetricFamily(
             "open_persona_hub_uptime_ratio", "Good share of the last 24 hours, 0 to 1.", labels=("integration",)
         )
+        faults = GaugeMetricFamily(
+            "open_persona_hub_manifest_faults", "Faults in the manifest as it is now.", labels=("integration",)
+        )
         for view in self._board.views():
+            faults.add_metric((view.name,), float(len(view.faults)))
             for state in HEALTHS:
                 health.add_metric((view.name, state), float(view.health == state))
             enabled.add_metric((view.name,), float(view.admin_state == "enabled"))
@@ -72,4 +84,4 @@ class _BoardCollector(Collector):
                 latency.add_metric((view.name,), view.latency_ms / 1000)
             if view.uptime_24h is not None:
                 uptime.add_metric((view.name,), view.uptime_24h)
-        return health, enabled, latency, uptime
+        return health, enabled, latency, uptime, faults

@@ -20,6 +20,7 @@ LABELS: dict[str, str] = {
     "invalid": "Invalid manifest",
     "disabled": "Disabled",
 }
+TROUBLED = ("down", "invalid", "degraded")
 _ORDER = ("down", "invalid", "degraded", "starting", "healthy", "disabled")
 
 _templates = Environment(
@@ -51,7 +52,7 @@ def render_page(board: Board, now: datetime) -> tuple[str, str]:
         revision=board.revision,
         now=now,
         views=views,
-        troubled=[view for view in views if state_of(view) in ("down", "invalid", "degraded")],
+        troubled=[view for view in views if state_of(view) in TROUBLED or is_outdated(view)],
         starting=[view for view in views if state_of(view) == "starting"],
         bars={view.name: board.bars(view.name) for view in views},
         labels=LABELS,
@@ -59,7 +60,8 @@ def render_page(board: Board, now: datetime) -> tuple[str, str]:
         ago=lambda time: ago(time, now),
         percent=percent,
         bar_label=lambda bar: bar_label(bar, now),
-        overall=overall([state_of(view) for view in views]),
+        is_outdated=is_outdated,
+        overall=overall([state_of(view) for view in views], outdated=sum(map(is_outdated, views))),
     )
     policy = (
         f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self'; "
@@ -73,10 +75,15 @@ def state_of(view: IntegrationView) -> str:
     return "disabled" if view.admin_state == "disabled" else view.health
 
 
-def overall(states: list[str]) -> tuple[Health, str]:
-    """The colour and the sentence at the top of the page."""
+def is_outdated(view: IntegrationView) -> bool:
+    """Whether an old version serves because the manifest has faults, and nothing else is wrong."""
+    return bool(view.faults) and state_of(view) in ("starting", "healthy")
+
+
+def overall(states: list[str], outdated: int = 0) -> tuple[Health, str]:
+    """The colour and the sentence at the top of the page; ``outdated`` of the good ones need attention too."""
     used = [state for state in states if state != "disabled"]
-    bad = sum(state in ("down", "invalid", "degraded") for state in used)
+    bad = sum(state in TROUBLED for state in used) + outdated
     if not states:
         return "starting", "No integrations yet"
     if bad:

@@ -71,6 +71,11 @@ def with_change_noted(before: Standing, seen: Observation, manifest: Manifest) -
     return replace(seen, result=result.model_copy(update=noted))
 
 
+def unproven(standing: Standing) -> Standing:
+    """What was seen (tools, times) stays known; an old health is not taken for the present one."""
+    return replace(standing, health="starting", reason=None, detail="", action="", failures=0)
+
+
 def next_delay_s(standing: Standing, interval_s: float) -> float:
     """Seconds until the next check, without jitter: quicker while the integration fails or comes back."""
     if standing.health == "down" and standing.failures == 0:

@@ -40,13 +40,13 @@ class Timeline:
     """Stretches of one integration. A silence longer than ``max_gap_s`` was not observed and counts for nothing."""
 
     def __init__(self, max_gap_s: float) -> None:
-        self._max_gap = timedelta(seconds=max_gap_s)
+        self.max_gap_s = max_gap_s
         self._stretches: deque[Stretch] = deque(maxlen=MAX_STRETCHES)
 
     def add(self, at: datetime, ok: bool, health: Health) -> None:
         """Note a check; checks come in order of time."""
         last = self._stretches[-1] if self._stretches else None
-        if last and timedelta(0) <= at - last.end <= self._max_gap:
+        if last and timedelta(0) <= at - last.end <= timedelta(seconds=self.max_gap_s):
             last.end = at
             if (last.ok, last.health) == (ok, health):
                 return

@@ -1,13 +1,13 @@
 """Rules that one manifest's own model can't check: small functions, each ``rule(file, accepted) -> faults``.
 
-``accepted`` are the valid integrations that sort before this one, so of two that clash the later is invalid.
+``accepted`` are the integrations that have the better claim: what serves already, then what sorts before this one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from hub.manifest import HttpTransport
+from hub.manifest import HttpTransport, Manifest
 from hub.manifest_file import Fault, ManifestFile
 
 Rule = Callable[[ManifestFile, Sequence[ManifestFile]], Iterator[Fault]]
@@ -66,13 +66,42 @@ def port_of(file: ManifestFile) -> int | None:
     return file.manifest.transport.port
 
 
-def judge(files: Sequence[ManifestFile]) -> dict[str, tuple[Fault, ...]]:
-    """The faults of every folder, by folder, sorted. A folder with faults of its own takes part in no clash."""
-    accepted: list[ManifestFile] = []
-    faults: dict[str, tuple[Fault, ...]] = {}
-    for file in sorted(files, key=lambda file: file.folder):
-        found = file.faults or tuple(fault for rule in RULES for fault in rule(file, accepted))
-        faults[file.folder] = found
-        if not found:
-            accepted.append(file)
+def judge(files: Sequence[ManifestFile], serving: Mapping[str, Manifest] | None = None) -> dict[str, tuple[Fault, ...]]:
+    """The faults of every folder, by folder. A folder with faults of its own takes part in no clash.
+
+    ``serving`` are the manifests that are in use. What serves stays: an edit or a new folder that clashes with it is at
+    fault. Several edits are taken together, so that two integrations can swap their ports at once.
+    """
+    held = serving or {}
+    files = sorted(files, key=lambda file: file.folder)
+    faults = {file.folder: file.faults or _faults(file, ()) for file in files}
+    sound = [file for file in files if not faults[file.folder]]
+    edits = [file for file in sound if file.folder in held and file.manifest != held[file.folder]]
+    while True:
+        edits = [file for file in edits if not faults[file.folder]]
+        edited = {file.folder for file in edits}
+        accepted = [_as_held(file, held) for file in files if file.folder in held and file.folder not in edited]
+        if _admit(edits, accepted, faults):
+            break
+    for file in sound:
+        if file.folder not in held:
+            _admit([file], accepted, faults)
     return faults
+
+
+def _admit(files: Sequence[ManifestFile], accepted: list[ManifestFile], faults: dict[str, tuple[Fault, ...]]) -> bool:
+    """Accept them one by one until one is at fault, which is noted; whether none was."""
+    for file in files:
+        faults[file.folder] = _faults(file, accepted)
+        if faults[file.folder]:
+            return False
+        accepted.append(file)
+    return True
+
+
+def _as_held(file: ManifestFile, held: Mapping[str, Manifest]) -> ManifestFile:
+    return ManifestFile(file.folder, held[file.folder], (), {})
+
+
+def _faults(file: ManifestFile, accepted: Sequence[ManifestFile]) -> tuple[Fault, ...]:
+    return tuple(fault for rule in RULES for fault in rule(file, accepted))

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import get_args
 
-from hub.actions import DISABLED, mend
+from hub.actions import DISABLED, MEANWHILE, mend
 from hub.catalog import Integration
 from hub.probe import target_of
 from hub.state import Standing
@@ -31,7 +31,7 @@ def view_of(
         health=standing.health,
         reason="disabled" if disabled else standing.reason,
         detail="" if disabled else standing.detail or ("not checked yet" if standing.health == "starting" else ""),
-        action=DISABLED.format(name=manifest.name) if disabled else standing.action or _waiting(standing),
+        action=DISABLED.format(name=manifest.name) if disabled else _action(integration, standing),
         url=target_of(manifest, mcp_host).url,
         settings=manifest.settings,
         limits=manifest.limits,
@@ -44,6 +44,7 @@ def view_of(
         uptime_24h=uptime_24h,
         tools_changed_at=standing.tools_changed_at,
         changed_tools=standing.changed_tools,
+        faults=tuple(map(str, integration.faults)),
     )
 
 
@@ -56,14 +57,33 @@ def _invalid_view(integration: Integration, disabled: bool) -> IntegrationView:
         reason="invalid_manifest",
         detail="\n".join(map(str, integration.faults)),
         action=mend(integration.faults),
+        faults=tuple(map(str, integration.faults)),
     )
+
+
+def _action(integration: Integration, standing: Standing) -> str:
+    """What to do about its health, then what to do about its manifest."""
+    faulty = f"{mend(integration.faults)} {MEANWHILE}" if integration.faults else ""
+    return " ".join(filter(None, (standing.action or _waiting(standing), faulty)))
 
 
 def _waiting(standing: Standing) -> str:
     return "Wait a moment: the first check is under way." if standing.health == "starting" else ""
 
 
-_MATTERS = {"name", "title", "description", "admin_state", "health", "reason", "url", "settings", "limits", "tools"}
+_MATTERS = {
+    "name",
+    "title",
+    "description",
+    "admin_state",
+    "health",
+    "reason",
+    "url",
+    "settings",
+    "limits",
+    "tools",
+    "faults",
+}
 
 
 def digest_of(view: IntegrationView) -> str:

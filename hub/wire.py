@@ -59,7 +59,9 @@ class IntegrationView(_Wire):
 
     ``url`` is the server's own MCP endpoint, empty for an invalid manifest. ``reason`` and ``action`` are set
     whenever ``health`` is not ``healthy``. ``uptime_24h`` is a fraction of 1, null before the first probe.
-    ``changed_tools`` are the tools whose definition, or presence, changed at ``tools_changed_at``.
+    ``changed_tools`` are the tools whose definition, or presence, changed at ``tools_changed_at``. ``faults`` are
+    those of its folder's manifest as it is now, each ``<file>:<line>: <reason>``: with any health but ``invalid`` the
+    last good version serves, and the rest of the view is of that.
     """
 
     name: str
@@ -82,6 +84,7 @@ class IntegrationView(_Wire):
     uptime_24h: float | None = None
     tools_changed_at: datetime | None = None
     changed_tools: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
 
     @property
     def answers(self) -> bool:

@@ -66,9 +66,9 @@ def state_of(view: IntegrationView) -> str:
 
 
 def advice_for(view: IntegrationView) -> str:
-    """Why an integration is not healthy and what to do; empty for a healthy one."""
+    """Why an integration is not healthy and what to do; for a healthy one what its manifest's faults ask for."""
     if view.health == "healthy":
-        return ""
+        return view.action
     return ": ".join(filter(None, [view.reason or "", view.action or view.detail]))
 
 

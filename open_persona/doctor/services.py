@@ -72,6 +72,8 @@ async def integrations(patient: Patient) -> Sequence[Finding]:
 
 def _integration(view: IntegrationView) -> Finding:
     name, state = f"integration {view.name}", state_of(view)
+    if state == "healthy" and view.faults:
+        return warn(name, "healthy, by the last good version of its manifest", view.action)
     if state == "healthy":
         return ok(name, f"healthy, {len(view.tools)} tools")
     advice = advice_for(view) or view.detail

@@ -23,6 +23,7 @@ from pydantic import SecretStr
 from starlette.requests import Request
 
 from hub.app import create_app, open_hub
+from hub.follow import RESCAN_S
 from hub.leases import digest_of
 from hub.routes import Hub
 from hub.settings import HubSettings
@@ -235,7 +236,9 @@ class _Lines(logging.Handler):
 
 
 @asynccontextmanager
-async def world(http: aiohttp.ClientSession, home: Path, servers: Path, **settings: Any) -> AsyncIterator[World]:
+async def world(
+    http: aiohttp.ClientSession, home: Path, servers: Path, *, rescan_s: float = RESCAN_S, **settings: Any
+) -> AsyncIterator[World]:
     """A hub over the manifests in ``servers``, each probed once."""
     chosen = HubSettings.model_validate(
         {"home": home / "home", "mcp_servers_dir": servers, "service_key": SecretStr(KEY), **settings}
@@ -245,7 +248,7 @@ async def world(http: aiohttp.ClientSession, home: Path, servers: Path, **settin
     audit.addHandler(handler)
     audit.setLevel(logging.INFO)
     try:
-        async with open_hub(chosen) as hub, serve_app(create_app(hub)) as url:
+        async with open_hub(chosen, rescan_s=rescan_s) as hub, serve_app(create_app(hub)) as url:
             made = World(url, hub, http, lines)
             await made.until(lambda: not hub.monitor.unchecked())
             yield made

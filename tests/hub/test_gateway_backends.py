@@ -291,10 +291,10 @@ async def test_a_backend_that_flaps(client: aiohttp.ClientSession, tmp_path: Pat
         board = here.hub.board
         good = board.standing("bad")
         for _ in range(3):
-            board._standings["bad"] = replace(good, health="down", reason="refused")
+            board.restore("bad", replace(good, health="down", reason="refused"), ())
             assert (await here.ask("bad", "tools/list")).result["tools"] == []
             assert "is down" in (await here.call("bad", "act")).text
-            board._standings["bad"] = replace(good)
+            board.restore("bad", replace(good), ())
             assert len((await here.ask("bad", "tools/list")).result["tools"]) == 2
             assert (await here.call("bad", "act")).text == "fine"
 
@@ -309,7 +309,7 @@ async def test_after_a_restart_the_list_waits_for_the_first_probe(
         board = here.hub.board
         good = board.standing("bad")
         names = tuple(replace(one, definition={}) for one in good.tools or ())
-        board._standings["bad"] = replace(good, tools=names)
+        board.restore("bad", replace(good, tools=names), ())
         assert (await here.call("bad", "act")).text == "fine"
         listed = (await here.ask("bad", "tools/list")).result["tools"]
         assert [one["inputSchema"] for one in listed] == [{"type": "object"}] * 2

@@ -35,7 +35,7 @@ async def test_checks_and_the_last_standing_survive_a_restart(tmp_path: Path) ->
 
     second = History(tmp_path / "new" / "hub.db")
     await second.open()
-    past = (await second.past(NOW - timedelta(hours=24)))["demo"]
+    past = (await second.past(NOW - timedelta(hours=24), {"demo"}))["demo"]
     entries = await second.entries("demo", 10)
     await second.close()
     assert (past.standing.health, past.standing.last_ok_at) == ("healthy", NOW)

@@ -14,9 +14,10 @@ import pytest
 
 from hub.board import Board
 from hub.catalog import Catalog, Integration
-from hub.errors import NotProbedError, UnknownIntegrationError
+from hub.errors import HistoryError, NotProbedError, UnknownIntegrationError
 from hub.history import History
 from hub.manifest import Manifest
+from hub.manifest_file import Fault
 from hub.monitor import Monitor
 from hub.probe import Prober, utc_now
 from hub.state import Standing
@@ -25,6 +26,10 @@ from tests.fakes.asgi_server import serve_app
 from tests.hub.servers import Gated, free_address, good_app, manifest_at, silent_server
 
 FAST = {"interval_s": 0.2, "timeout_s": 2, "failures_before_down": 2}
+
+
+def catalog_of(*manifests: Manifest) -> Catalog:
+    return Catalog(tuple(Integration(manifest.name, manifest) for manifest in manifests))
 
 
 class Run:
@@ -45,8 +50,7 @@ class Run:
 async def running(
     prober: Prober, home: Path, manifests: Sequence[Manifest], disabled: frozenset[str] = frozenset()
 ) -> AsyncIterator[Run]:
-    catalog = Catalog(tuple(Integration(manifest.name, manifest) for manifest in manifests), "r")
-    board = Board(catalog, "boot", disabled=disabled, mcp_host="127.0.0.1")
+    board = Board(catalog_of(*manifests), "boot", disabled=disabled, mcp_host="127.0.0.1")
     history, results = History(home / "hub.db"), list[ProbeResult]()
     monitor = Monitor(board, history, prober, mcp_host="127.0.0.1", observe=results.append)
     async with AsyncExitStack() as stack:
@@ -185,3 +189,99 @@ async def test_a_fault_of_the_hubs_own_is_a_result_too(
     async with silent_server() as url, running(prober, tmp_path, [manifest_at(url, probe=FAST)]) as run:
         await run.until(lambda board: board.view("demo").health == "down")
         assert run.board.view("demo").reason == "internal"
+
+
+@pytest.mark.requirement("hub:follow-isolation")
+async def test_a_changed_one_is_checked_anew_and_no_other(prober: Prober, tmp_path: Path) -> None:
+    slow = Gated()
+    async with AsyncExitStack() as stack:
+        good = await stack.enter_async_context(serve_app(good_app()))
+        gated = manifest_at(await stack.enter_async_context(serve_app(slow)), name="gated", probe={"timeout_s": 30})
+        first = manifest_at(good, probe={"interval_s": 60})
+        run = await stack.enter_async_context(running(prober, tmp_path, [first, gated]))
+        await run.until(lambda board: board.view("demo").health == "healthy")
+        known = run.board.standing("demo")
+        async with asyncio.timeout(5):
+            await slow.asked.wait()
+            waiting = asyncio.create_task(run.monitor.check_now("gated"))
+            await asyncio.sleep(0)
+            changed = manifest_at(good, title="Changed", tools={"echo": "read", "two": "read"})
+            await run.monitor.follow(catalog_of(changed, gated))
+            assert run.board.standing("demo") is known
+            assert run.board.view("demo").title == "Changed"
+            await run.until(lambda board: board.view("demo").reason == "tools_mismatch")
+            assert [result.name for result in run.results] == ["demo", "demo"]
+            assert run.board.view("demo").uptime_24h == 1.0
+            slow.release.set()
+            assert (await waiting).ok
+        assert len(run.results) == 3
+
+
+async def test_who_waits_for_a_check_gets_that_of_the_new_manifest(prober: Prober, tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(asyncio.timeout(10))
+        silent = await stack.enter_async_context(silent_server())
+        good = await stack.enter_async_context(serve_app(good_app()))
+        old = manifest_at(silent, probe={"timeout_s": 60})
+        run = await stack.enter_async_context(running(prober, tmp_path, [old]))
+        waiting = asyncio.create_task(run.monitor.check_now("demo"))
+        await asyncio.sleep(0)
+        await run.monitor.follow(catalog_of(manifest_at(good)))
+        assert (await waiting).ok
+        await run.monitor.follow(catalog_of(old))
+        waiting = asyncio.create_task(run.monitor.check_now("demo"))
+        await asyncio.sleep(0)
+        await run.monitor.follow(catalog_of())
+        with pytest.raises(UnknownIntegrationError):
+            await waiting
+
+
+async def test_one_that_comes_back_is_known_by_its_history(prober: Prober, tmp_path: Path) -> None:
+    async with serve_app(good_app()) as url:
+        manifest = manifest_at(url, probe={"interval_s": 60})
+        async with running(prober, tmp_path, [manifest]) as run:
+            await run.until(lambda board: board.view("demo").health == "healthy")
+            await run.monitor.follow(catalog_of())
+            assert run.board.views() == ()
+            assert run.monitor.unchecked() == []
+            await run.monitor.follow(catalog_of(manifest))
+            view = run.board.view("demo")
+            assert (view.health, view.uptime_24h, view.tool_fingerprint != "") == ("healthy", 1.0, True)
+            # Readiness is about the hub's start alone.
+            assert run.monitor.unchecked() == []
+
+
+async def test_a_history_that_can_not_be_read_holds_up_nothing(
+    prober: Prober, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serve_app(good_app()) as url, running(prober, tmp_path, []) as run:
+
+        async def broken(*_: object) -> dict[str, object]:
+            raise HistoryError("hub.db can't be read.")
+
+        monkeypatch.setattr(History, "past", broken)
+        await run.monitor.follow(catalog_of(manifest_at(url)))
+        await run.until(lambda board: board.view("demo").health == "healthy")
+    assert "what was known of demo is not shown: hub.db can't be read." in caplog.text
+
+
+def test_the_revision_is_of_what_is_there_whatever_came_first() -> None:
+    alpha, beta = (manifest_at("http://x", name=name) for name in ("alpha", "beta"))
+    fresh = Board(catalog_of(alpha, beta), "boot", disabled=frozenset(), mcp_host="h")
+    grown = Board(catalog_of(beta), "boot", disabled=frozenset(), mcp_host="h")
+    before = grown.revision
+    grown.replace(catalog_of(beta, alpha))
+    assert grown.revision == fresh.revision != before
+    assert [view.name for view in grown.views()] == ["alpha", "beta"]
+    grown.replace(catalog_of(beta))
+    assert grown.revision == before
+
+
+async def test_an_old_health_is_not_believed_once_a_manifest_is_good_again(prober: Prober, tmp_path: Path) -> None:
+    async with silent_server() as url:
+        fault = Integration("demo", None, (Fault("demo/manifest.yaml", 1, "bad"),))
+        board = Board(Catalog((fault,)), "boot", disabled=frozenset(), mcp_host="h")
+        board.restore("demo", Standing(health="healthy", tools=()), [])
+        board.replace(catalog_of(manifest_at(url)))
+        assert board.view("demo").health == "starting"
+        assert board.standing("demo").tools == ()

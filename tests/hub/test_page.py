@@ -19,7 +19,7 @@ HOSTILE = "</style></script><img src=x onerror=alert(1)>\"'`{{7*7}}"
 
 
 def board_of(*integrations: Integration) -> Board:
-    return Board(Catalog(integrations, "r"), "boot", disabled=frozenset(), mcp_host="127.0.0.1", now=lambda: NOW)
+    return Board(Catalog(integrations), "boot", disabled=frozenset(), mcp_host="127.0.0.1", now=lambda: NOW)
 
 
 @pytest.mark.requirement("hub:page-escapes")
@@ -74,6 +74,23 @@ def test_what_is_wrong_comes_first_with_what_to_do() -> None:
     assert cards.index('id="down"') < cards.index('id="broken"') < cards.index('id="fine"')
 
 
+@pytest.mark.requirement("hub:page-what-to-do")
+def test_a_fault_beside_a_version_that_serves_is_shown_where_people_look() -> None:
+    faults = (Fault("fine/manifest.yaml", 4, "port: too small"), Fault("fine/manifest.yaml", 9, HOSTILE))
+    board = board_of(Integration("fine", manifest_at("http://y", name="fine"), faults))
+    board.update("fine", Standing(health="healthy", last_ok_at=NOW), NOW, True)
+    html, _ = render_page(board, NOW)
+    assert "1 of 1 integrations needs attention" in html
+    top, cards = html.split('class="cards"')
+    assert "Faulty manifest" in top
+    assert "Mend fine/manifest.yaml:4: port: too small (and 1 more). Until then its last good version serves." in top
+    assert '<span class="badge healthy">Healthy</span>' in cards
+    assert "fine/manifest.yaml:4: port: too small\nfine/manifest.yaml:9: " in cards
+    assert "<img" not in html
+    board.update("fine", Standing(health="down", reason="refused", action="Start it."), NOW, False)
+    assert "Start it. Mend fine/manifest.yaml:4" in render_page(board, NOW)[0]
+
+
 def test_the_page_asks_no_other_host() -> None:
     html, policy = render_page(board_of(Integration("demo", manifest_at("http://elsewhere.example"))), NOW)
     assert "://" not in html
@@ -99,6 +116,7 @@ def test_the_sentence_at_the_top() -> None:
     assert overall(["healthy", "degraded"]) == ("degraded", "1 of 2 integrations needs attention")
     assert overall(["invalid", "healthy"])[0] == "down"
     assert overall(["starting", "healthy"])[0] == "starting"
+    assert overall(["healthy", "healthy"], outdated=2) == ("degraded", "2 of 2 integrations need attention")
 
 
 def test_backticks_become_code_and_nothing_else_does() -> None:

@@ -241,7 +241,7 @@ async def test_the_event_stream_tells_of_each_revision_and_ends_with_the_hub(
 
 
 async def test_the_event_stream_keeps_quiet_connections_alive(tmp_path: Path) -> None:
-    board = Board(Catalog((), "r"), "boot", disabled=frozenset(), mcp_host="h")
+    board = Board(Catalog(), "boot", disabled=frozenset(), mcp_host="h")
     streams = EventStreams(board, heartbeat_s=0.01, max_listeners=1)
     listening = streams.listen()
     assert (await anext(listening)).startswith(b"event: revision")

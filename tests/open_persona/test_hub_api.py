@@ -32,6 +32,7 @@ async def test_the_catalog_and_a_probe(hub: HubApi) -> None:
         ("a", "healthy", ""),
         ("b", "down", "refused: Start it."),
     ]
+    assert advice_for(view("old", faults=["old/manifest.yaml:3: bad"], action="Mend it.")) == "Mend it."
     assert (await hub.probe("b")).ok
     assert [one.health for one in (await hub.catalog()).integrations] == ["healthy", "healthy"]
 

@@ -75,6 +75,7 @@ async def test_each_integrations_state_becomes_a_line(tmp_path: Path) -> None:
             view("gone", health="down", reason="refused", detail="connection refused", action="Start it."),
             view("bad", health="invalid", reason="invalid_manifest", detail="line 3", action="Mend it."),
             view("off", admin_state="disabled", health="starting"),
+            view("old", faults=["old/manifest.yaml:3: bad"], action="Mend old/manifest.yaml:3: bad."),
         ]
     )
     async with hub_with(script, tmp_path) as patient:
@@ -84,7 +85,9 @@ async def test_each_integrations_state_becomes_a_line(tmp_path: Path) -> None:
         ("gone", "fail"),
         ("bad", "fail"),
         ("off", "warn"),
+        ("old", "warn"),
     ]
+    assert found[4].action == "Mend old/manifest.yaml:3: bad."
     assert "Start it." in found[1].action
     assert not healthy(found)
 
