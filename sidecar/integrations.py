@@ -73,11 +73,16 @@ async def _connect_stale(live: LiveRunner, stale: list[IntegrationView], door: D
         return
     await asyncio.gather(*(_connect_one(live, view, door) for view in stale))
     states = await live.client.server_states()
-    live.connected |= {view.name: view.tool_fingerprint for view in stale if states.get(view.name) == "connected"}
+    live.connected |= {view.name: _shown(view) for view in stale if states.get(view.name) == "connected"}
 
 
 def _is_connected(live: LiveRunner, view: IntegrationView) -> bool:
-    return live.connected.get(view.name) == view.tool_fingerprint
+    return live.connected.get(view.name) == _shown(view)
+
+
+def _shown(view: IntegrationView) -> str:
+    """What the gateway lists of it: another one when the server's tools change, or what its manifest approves."""
+    return " ".join((view.tool_fingerprint, *(tool.name for tool in view.tools if tool.state == "approved")))
 
 
 async def _connect_one(live: LiveRunner, view: IntegrationView, door: Door) -> None:

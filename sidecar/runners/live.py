@@ -31,7 +31,7 @@ class Say(Protocol):
 
 @dataclass
 class LiveRunner:
-    """``connected`` maps an MCP server to the tool fingerprint that it was connected with; ``gone`` is set at its end.
+    """``connected`` maps an MCP server to what it showed when it was connected; ``gone`` is set at its end.
 
     ``turns`` counts those that run now; ``used_at`` is the monotonic time of the last one's end.
     """
