@@ -20,11 +20,13 @@ ROOT = Path(__file__).resolve().parent.parent
 UPSTREAM_SETTING = "OPEN_PERSONA_GRANTS_GOV_BASE_URL"
 PROVIDER_KEY = re.compile(r"^OPEN_PERSONA_DEFAULT_[A-Z]+_API_KEY$")
 """Only the sidecar gets to see these."""
+READY_S = 60.0
 
 
 @dataclass(frozen=True)
 class Listener:
-    """One port of a service: ``ready`` is the URL that answers 200 once it serves, ``setting`` what moves the port."""
+    """One port of a service: ``ready`` is the URL that answers 200 once it serves, within ``ready_s`` seconds, and
+    ``setting`` what moves the port."""
 
     name: str
     host: str
@@ -32,6 +34,7 @@ class Listener:
     url: str
     ready: str
     setting: str
+    ready_s: float = READY_S
 
 
 @dataclass(frozen=True)

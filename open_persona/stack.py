@@ -24,8 +24,9 @@ from open_persona.home import unwritable
 from open_persona.ports import holder_of, is_taken
 from open_persona.services import Listener, Service
 
-READY_DEADLINE_S = 60.0
 POLL_S = 0.1
+TELL_S = 15.0
+"""A service that is not ready yet is named this often."""
 ANSWER_DEADLINE_S = 2.0
 STOP_GRACE_S = 15.0
 """Between SIGTERM and SIGKILL: longer than the sidecar and the launcher take to end what they run, so that nothing is
@@ -88,14 +89,14 @@ class Stack:
             for one in self._children.values():
                 one.close()
 
-    async def ready(self, deadline_s: float = READY_DEADLINE_S) -> None:
-        """Returns when every listener answers.
+    async def ready(self, deadline_s: float | None = None) -> None:
+        """Returns when every listener answers. ``deadline_s``: for all of them, in place of each one's own.
 
         Raises ``ServiceFailed`` with the last lines of a service that ended or is not ready in time.
         """
         async with httpx.AsyncClient(trust_env=False, timeout=ANSWER_DEADLINE_S) as http:
             waits = [
-                asyncio.create_task(self._answers(service, listener, http, deadline_s))
+                asyncio.create_task(self._answers(service, listener, http, deadline_s or listener.ready_s))
                 for service in self._services
                 for listener in service.listeners
             ]
@@ -113,11 +114,16 @@ class Stack:
 
     async def _answers(self, service: Service, listener: Listener, http: httpx.AsyncClient, deadline_s: float) -> None:
         one = self._children[service.name]
+        clock = asyncio.get_running_loop().time
+        begun = told = clock()
         try:
             async with asyncio.timeout(deadline_s):
                 while not await _is_ready(http, listener.ready):
                     if one.child.starts > 1 or one.child.state == "backoff":
                         raise ServiceFailed(f"The {service.name} {one.child.problem} at its start.\n{one.tail()}")
+                    if clock() - told >= TELL_S:
+                        told = clock()
+                        self._say(f"Waiting for {listener.name} ({told - begun:.0f} s) ...")
                     await asyncio.sleep(POLL_S)
         except TimeoutError:
             raise ServiceFailed(

@@ -31,6 +31,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "stack:grace": "a service that takes its time to end is not killed, and a stop cut short leaves nothing",
     "stack:one-per-home": "a second stack on one home is refused with the pid of the first",
     "stack:keys_to_the_sidecar_alone": "only the sidecar gets the provider keys",
+    "stack:deadline": "each service has its own time to become ready, and one that is waited for is named",
     "stack:no_orphans": "no child outlives the command, however that ends",
     "stack:port_taken": "a taken port is named with its holder and setting, and nothing starts",
     "stack:restart": "a killed service comes back, and the user is told",

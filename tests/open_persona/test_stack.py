@@ -15,7 +15,7 @@ import pytest
 
 from open_persona.errors import HomeRefused, PortTaken, ServiceFailed
 from open_persona.ports import free_ports, holder_of
-from open_persona.services import Listener, Service
+from open_persona.services import READY_S, Listener, Service
 from open_persona.stack import Stack
 
 SERVER = """
@@ -30,9 +30,9 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 BOUND_S = 15.0
 
 
-def service(name: str, port: int, code: str = SERVER) -> Service:
+def service(name: str, port: int, code: str = SERVER, ready_s: float = READY_S) -> Service:
     url = f"http://127.0.0.1:{port}"
-    listener = Listener(name, "127.0.0.1", port, url, f"{url}/healthz", "SETTING_PORT")
+    listener = Listener(name, "127.0.0.1", port, url, f"{url}/healthz", "SETTING_PORT", ready_s)
     return Service(name, (sys.executable, "-c", code, str(port)), dict(os.environ), (listener,))
 
 
@@ -96,6 +96,20 @@ async def test_a_service_that_never_answers_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ServiceFailed, match=r"did not answer .* within 0.3 s"):
         async with Stack([service("mute", port, "import time; time.sleep(60)")], tmp_path, say=lambda _: None) as stack:
             await stack.ready(0.3)
+
+
+@pytest.mark.requirement("stack:deadline")
+async def test_each_service_has_its_own_deadline_and_is_named_while_it_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("open_persona.stack.TELL_S", 0.2)
+    quick, mute = free_ports(2)
+    services = [service("quick", quick), service("mute", mute, "import time; time.sleep(60)", 0.9)]
+    said: list[str] = []
+    with pytest.raises(ServiceFailed, match=r"mute did not answer .* within 0.9 s"):
+        async with Stack(services, tmp_path, say=said.append) as stack:
+            await stack.ready()
+    assert "Waiting for mute (0 s) ..." in said
 
 
 @pytest.mark.requirement("stack:port_taken")
