@@ -48,12 +48,13 @@ User = Annotated[str | None, typer.Option("--user", help="The user id to talk as
 
 @app.command()
 def up(
+    webui: Annotated[bool, typer.Option("--webui", help="With Open WebUI, installed at first use (3 GB).")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every line that the services write.")] = False,
 ) -> None:
     """Run all services in the foreground until Ctrl-C. OPEN_PERSONA_DEMO=1 adds the demo model."""
     from open_persona import up as foreground
 
-    _run(lambda: foreground.up(_settings(), os.environ, console(), verbose=verbose))
+    _run(lambda: foreground.up(_settings(), os.environ, console(), verbose=verbose, webui=webui))
 
 
 @app.command()

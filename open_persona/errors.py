@@ -4,7 +4,7 @@
 
     OpenPersonaError         message says what happened and what to do; the command exits with 1
     ├── ToolMissing          a program that the command needs is not installed
-    ├── FetchFailed          opencode or ripgrep could not be fetched, or is not what it should be
+    ├── FetchFailed          a program could not be fetched, or is not what it should be
     ├── BadArgument          an option's or a setting's value can't be used
     ├── HomeRefused          OPEN_PERSONA_HOME is no place to keep state and secrets
     │   └── HomeInUse        another command's services run on this home
@@ -25,7 +25,7 @@ class ToolMissing(OpenPersonaError):
 
 
 class FetchFailed(OpenPersonaError):
-    """opencode or ripgrep could not be fetched, or is not what it should be."""
+    """A program could not be fetched, or is not what it should be."""
 
 
 class BadArgument(OpenPersonaError):

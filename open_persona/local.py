@@ -19,8 +19,13 @@ from open_persona.secrets import Secrets, make_secrets
 from open_persona.services import UPSTREAM_SETTING, Service, plan
 from open_persona.settings import StackSettings
 from open_persona.sidecar_api import SidecarApi
-from open_persona.stack import Say, Stack
+from open_persona.stack import Say, Stack, check_ports
 from open_persona.toolchain import ensure_all
+from open_persona.webui.environment import WebuiStart
+from open_persona.webui.installation import Installation
+from open_persona.webui.package import SOURCE
+from open_persona.webui.pins import environment_folder, program
+from open_persona.webui.secret_key import DATA, webui_secret_key
 
 HTTP_DEADLINE_S = 15.0
 
@@ -52,18 +57,31 @@ class LocalStack:
 
 @asynccontextmanager
 async def running(
-    settings: StackSettings, environment: Mapping[str, str], say: Say, echo: Callable[[str, str], None] | None = None
+    settings: StackSettings,
+    environment: Mapping[str, str],
+    say: Say,
+    echo: Callable[[str, str], None] | None = None,
+    *,
+    webui: bool = False,
 ) -> AsyncIterator[LocalStack]:
-    """Every service, ready; none of them is left afterwards. Raises an ``OpenPersonaError`` that says what to do."""
+    """Every service, ready; none of them is left afterwards. ``webui``: Open WebUI too, installed first if need be.
+
+    Raises an ``OpenPersonaError`` that says what to do.
+    """
     prepare_home(settings.home)
     with locked(settings.home):
-        async with _started(settings, environment, say, echo) as local:
+        async with _started(settings, environment, say, echo, webui=webui) as local:
             yield local
 
 
 @asynccontextmanager
 async def _started(
-    settings: StackSettings, environment: Mapping[str, str], say: Say, echo: Callable[[str, str], None] | None
+    settings: StackSettings,
+    environment: Mapping[str, str],
+    say: Say,
+    echo: Callable[[str, str], None] | None,
+    *,
+    webui: bool,
 ) -> AsyncIterator[LocalStack]:
     secrets = make_secrets(settings.home, environment)
     toolchain = ensure_all(settings.home, environment, say)
@@ -72,10 +90,29 @@ async def _started(
         say(f"Left out: {problem}")
     async with httpx.AsyncClient(trust_env=False, timeout=HTTP_DEADLINE_S) as http:
         sample_records = await _needs_sample_records(settings, environment)
-        services = plan(settings, toolchain, list(found.specs.values()), environment, upstream=sample_records)
+        start = _webui_start(settings, secrets, environment) if webui else None
+        specs = list(found.specs.values())
+        services = plan(settings, toolchain, specs, environment, upstream=sample_records, webui=start)
+        if webui:
+            check_ports(services)  # before some hundred megabytes are fetched
+            await _install_webui(settings, environment, say)
         async with Stack(services, settings.home / "logs", say=say, echo=echo) as stack:
             await stack.ready()
             yield _local(settings, secrets, services, stack, http, sample_records=sample_records)
+
+
+def _webui_start(settings: StackSettings, secrets: Secrets, environment: Mapping[str, str]) -> WebuiStart:
+    return WebuiStart(
+        program=program(environment_folder(settings.home)),
+        secret_key=webui_secret_key(settings.home, environment),
+        sidecar_api_key=secrets.sidecar_api_key,
+    )
+
+
+async def _install_webui(settings: StackSettings, environment: Mapping[str, str], say: Say) -> None:
+    folder = environment_folder(settings.home)
+    (settings.home / DATA).mkdir(mode=0o700, exist_ok=True)
+    await Installation(folder, environment, say, settings.torch_index).prepare(SOURCE)
 
 
 def _local(

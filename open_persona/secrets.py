@@ -60,7 +60,7 @@ def make_secrets(home: Path, environment: Mapping[str, str]) -> Secrets:
     if (found := load_secrets(home, environment)) is not None:
         return found
     with contextlib.suppress(FileExistsError):
-        _create(home / FILE, {name: secrets.token_urlsafe(KEY_BYTES) for name in NAMES})
+        create_private(home / FILE, json.dumps({name: secrets.token_urlsafe(KEY_BYTES) for name in NAMES}, indent=1))
     if (made := load_secrets(home, environment)) is None:
         raise HomeRefused(f"{home / FILE} was removed while it was made. Run the command again.")
     return made
@@ -71,16 +71,16 @@ def is_private(path: Path) -> bool:
     return not stat.S_IMODE(path.stat().st_mode) & 0o077
 
 
-def _create(path: Path, content: Mapping[str, str]) -> None:
-    """Whole or not at all, and never over another: of two processes that start at once, one wins.
+def create_private(path: Path, content: str) -> None:
+    """A file for its owner alone, whole or not at all, and never over another: of two that start at once, one wins.
 
     Raises ``FileExistsError``, or ``HomeRefused`` where the folder can't be written.
     """
     try:
-        handle, scratch = tempfile.mkstemp(prefix=".secrets-", dir=path.parent)  # O_EXCL, mode 0600
+        handle, scratch = tempfile.mkstemp(prefix=f".{path.stem}-", dir=path.parent)  # O_EXCL, mode 0600
         try:
             with os.fdopen(handle, "w") as file:
-                json.dump(dict(content), file, indent=1)
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             os.link(scratch, path)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from open_persona.settings import StackSettings
 from open_persona.toolchain import Toolchain
+from open_persona.webui.environment import WebuiStart, webui_environment
 
 if TYPE_CHECKING:  # the launcher needs half a second to be imported
     from mcp_servers.launcher import Spec
@@ -19,8 +20,10 @@ if TYPE_CHECKING:  # the launcher needs half a second to be imported
 ROOT = Path(__file__).resolve().parent.parent
 UPSTREAM_SETTING = "OPEN_PERSONA_GRANTS_GOV_BASE_URL"
 PROVIDER_KEY = re.compile(r"^OPEN_PERSONA_DEFAULT_[A-Z]+_API_KEY$")
-"""Only the sidecar gets to see these."""
+"""Only the sidecar and Open WebUI get to see these."""
 READY_S = 60.0
+WEBUI_READY_S = 240.0
+"""Open WebUI takes 40 to 50 s on two cores, and its first start migrates a database."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,10 @@ def plan(
     environment: Mapping[str, str],
     *,
     upstream: bool = False,
+    webui: WebuiStart | None = None,
 ) -> tuple[Service, ...]:
-    """Every service to run. ``upstream``: the demo's own records stand in for Grants.gov. Pure."""
+    """Every service to run. ``upstream``: the demo's own records stand in for Grants.gov; ``webui``: with Open WebUI.
+    Pure."""
     shared = _shared(settings, environment)
     services = [
         _integrations(settings, integrations, shared, upstream=upstream),
@@ -66,6 +71,8 @@ def plan(
         services.insert(0, _demo_model(settings, shared))
     if upstream:
         services.insert(0, _demo_upstream(settings, shared))
+    if webui is not None:
+        services.append(_open_webui(settings, webui, environment))
     return tuple(services)
 
 
@@ -79,6 +86,10 @@ def _shared(settings: StackSettings, environment: Mapping[str, str]) -> dict[str
         "OPEN_PERSONA_HOME": str(settings.home),
         "OPEN_PERSONA_MCP_SERVERS_DIR": str(settings.mcp_servers_dir),
     }
+
+
+def _provider_keys(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if PROVIDER_KEY.match(name)}
 
 
 def _python(module: str, *arguments: str) -> tuple[str, ...]:
@@ -109,7 +120,7 @@ def _hub(settings: StackSettings, shared: Mapping[str, str]) -> Service:
 def _sidecar(
     settings: StackSettings, toolchain: Toolchain, shared: Mapping[str, str], environment: Mapping[str, str]
 ) -> Service:
-    keys = {name: value for name, value in environment.items() if PROVIDER_KEY.match(name)}
+    keys = _provider_keys(environment)
     own = {
         "OPEN_PERSONA_SIDECAR_HOST": settings.sidecar_host,
         "OPEN_PERSONA_SIDECAR_PORT": str(settings.sidecar_port),
@@ -126,6 +137,15 @@ def _sidecar(
         settings.sidecar,
     )
     return Service("sidecar", _python("sidecar"), {**shared, **keys, **own}, (listener,))
+
+
+def _open_webui(settings: StackSettings, start: WebuiStart, environment: Mapping[str, str]) -> Service:
+    host, port = settings.webui_host, settings.webui_port
+    url = settings.webui_here
+    listener = Listener("Open WebUI", host, port, url, f"{url}/health", "OPEN_PERSONA_WEBUI_PORT", WEBUI_READY_S)
+    command = (str(start.program), "serve", "--host", host, "--port", str(port))
+    own = webui_environment(settings, start, environment, _provider_keys(environment))
+    return Service("Open WebUI", command, own, (listener,))
 
 
 def _demo_model(settings: StackSettings, shared: Mapping[str, str]) -> Service:

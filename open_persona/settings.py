@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from open_persona.errors import OpenPersonaError
 from open_persona.home import home_folder
@@ -36,7 +36,7 @@ Identifier = Annotated[str, AfterValidator(identifier)]
 class StackSettings(BaseModel):
     """``hub_url`` and ``webui_url`` are where the command looks for services that may run elsewhere.
 
-    ``user`` is the user id that the command talks as.
+    ``user`` is the user id that the command talks as. ``torch_index`` can hold a password.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -51,7 +51,10 @@ class StackSettings(BaseModel):
     demo: bool = False
     demo_port: Port = 8900
     demo_upstream_port: Port = 8901
-    webui_url: str = "http://127.0.0.1:3000"
+    webui_host: str = "127.0.0.1"
+    webui_port: Port = 3000
+    webui_url: str = ""
+    torch_index: SecretStr = SecretStr("")
     user: Identifier = "local"
 
     @classmethod
@@ -77,6 +80,16 @@ class StackSettings(BaseModel):
     def sidecar(self) -> str:
         """The sidecar's address, as seen from here."""
         return _address(self.sidecar_host, self.sidecar_port)
+
+    @property
+    def webui(self) -> str:
+        """Open WebUI's address, as people and the doctor use it."""
+        return self.webui_url.rstrip("/") or self.webui_here
+
+    @property
+    def webui_here(self) -> str:
+        """Where an Open WebUI that this command starts answers."""
+        return _address(self.webui_host, self.webui_port)
 
     @property
     def demo_model(self) -> str:

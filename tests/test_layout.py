@@ -60,8 +60,9 @@ def test_no_file_names_a_package_registry() -> None:
 
 
 @pytest.mark.requirement("layout:pins")
-def test_constraints_are_plain_pins() -> None:
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
+@pytest.mark.parametrize("name", ["constraints.txt", "open_persona/webui/constraints.txt"])
+def test_constraints_are_plain_pins(name: str) -> None:
+    lines = (ROOT / name).read_text().splitlines()
     assert [line for line in lines if not re.fullmatch(r"[A-Za-z0-9][\w.-]*==[0-9][\w.+!]*", line)] == []
 
 

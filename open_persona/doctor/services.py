@@ -18,7 +18,7 @@ START = "Start it with 'open-persona up'."
 
 async def open_webui(patient: Patient) -> Sequence[Finding]:
     """Open WebUI is optional: the CLI and any OpenAI client work without it."""
-    url = patient.settings.webui_url
+    url = patient.settings.webui
     if await _status(patient.http, f"{url}/health") == httpx.codes.OK:
         return [ok("Open WebUI", f"answers at {url}")]
     return [

@@ -8,6 +8,7 @@ from open_persona.doctor.findings import Finding, Patient, fail, ok, warn
 from open_persona.errors import HomeRefused
 from open_persona.home import HOME_SETTING, check_writable, work_tree_above
 from open_persona.secrets import FILE, NAMES, is_private, load_secrets
+from open_persona.webui.secret_key import FILE as WEBUI_FILE
 
 KEYS = {
     "OpenAI": "OPEN_PERSONA_DEFAULT_OPENAI_API_KEY",
@@ -36,7 +37,7 @@ async def home(patient: Patient) -> Sequence[Finding]:
 
 
 async def secrets(patient: Patient) -> Sequence[Finding]:
-    """All three keys are there, and nobody else can read them."""
+    """All three keys are there, and nobody else can read them, nor Open WebUI's."""
     file = patient.settings.home / FILE
     try:
         found = load_secrets(patient.settings.home, patient.environment)
@@ -44,8 +45,9 @@ async def secrets(patient: Patient) -> Sequence[Finding]:
         return [fail("secrets", str(error), "A new one is made by 'open-persona up' once it is moved away.")]
     if found is None:
         return [warn("secrets", f"{file} is not there yet", "'open-persona up' makes it.")]
-    if file.exists() and not is_private(file):
-        return [fail("secrets", f"others can read {file}", f"Run: chmod 600 {file}")]
+    files = (file, patient.settings.home / WEBUI_FILE)
+    if open_to_others := [one for one in files if one.exists() and not is_private(one)]:
+        return [fail("secrets", f"others can read {one}", f"Run: chmod 600 {one}") for one in open_to_others]
     by_hand = [name for name in NAMES if patient.environment.get(f"OPEN_PERSONA_{name.upper()}")]
     source = f"{', '.join(by_hand)} from the environment" if by_hand else str(file)
     return [ok("secrets", source)]

@@ -5,21 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from mcp_servers.launcher import Spec
 from open_persona.errors import OpenPersonaError
 from open_persona.services import Service, plan
 from open_persona.settings import StackSettings
 from open_persona.toolchain import Toolchain
+from open_persona.webui.environment import WebuiStart
 
 TOOLS = Toolchain(Path("/t/opencode"), Path("/t/rg"))
 SPECS = [Spec("grants_gov", Path("/m/grants_gov"), 7002, (0, 0))]
 ENVIRONMENT = {"PATH": "/bin", "OPEN_PERSONA_DEFAULT_OPENAI_API_KEY": "sk-canary", "PYTHONPATH": "/mine"}
 
 
-def planned(*, upstream: bool = False, **given: object) -> dict[str, Service]:
+WEBUI = WebuiStart(Path("/v/bin/open-webui"), SecretStr("k"), SecretStr("k"))
+
+
+def planned(*, upstream: bool = False, webui: WebuiStart | None = None, **given: object) -> dict[str, Service]:
     settings = StackSettings.model_validate({"home": "/h", **given})
-    return {service.name: service for service in plan(settings, TOOLS, SPECS, ENVIRONMENT, upstream=upstream)}
+    services = plan(settings, TOOLS, SPECS, ENVIRONMENT, upstream=upstream, webui=webui)
+    return {service.name: service for service in services}
 
 
 def test_hub_integrations_and_sidecar() -> None:
@@ -31,9 +37,10 @@ def test_hub_integrations_and_sidecar() -> None:
 
 
 @pytest.mark.requirement("stack:keys_to_the_sidecar_alone")
-def test_only_the_sidecar_gets_the_provider_keys() -> None:
-    holders = [name for name, service in planned(demo=True).items() if "sk-canary" in service.environment.values()]
-    assert holders == ["sidecar"]
+def test_only_the_sidecar_and_open_webui_get_the_provider_keys() -> None:
+    services = planned(demo=True, webui=WEBUI)
+    holders = [name for name, service in services.items() if "sk-canary" in service.environment.values()]
+    assert holders == ["sidecar", "Open WebUI"]
 
 
 def test_demo_adds_the_model_and_tells_the_sidecar_where_it_is() -> None:

@@ -153,10 +153,11 @@ async def test_provider_keys_are_named_by_their_variable_and_never_shown(tmp_pat
     assert "sk-canary" not in some.model_dump_json()
 
 
-async def test_secrets_that_others_can_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["secrets.json", "webui-secret-key"])
+async def test_secrets_that_others_can_read(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "home"
     folder.mkdir()
-    file = folder / "secrets.json"
+    file = folder / name
     file.write_text("{}")
     file.chmod(0o644)
     finding = await one(secrets, settings(tmp_path))

@@ -1,0 +1,1 @@
+"""Open WebUI for ``open-persona up --webui``: installed into an environment of its own, and told how to run here."""
