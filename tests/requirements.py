@@ -46,6 +46,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "doctor:home": "a home that is a file or cannot be written, or secrets that lack a key, are found",
     "doctor:hub": "the doctor finds that the hub is down",
     "doctor:integrations": "the doctor finds an integration that is down",
+    "doctor:open-webui": "the doctor tells whether Open WebUI is patched and seeded, and whose keys are set",
     "doctor:opencode": "the doctor finds that opencode is missing or another version",
     "doctor:port_taken": "the doctor finds a port that something else holds",
     "doctor:provider_keys": "the doctor finds that no provider has a key, and never shows one",

@@ -9,7 +9,7 @@ import httpx
 from rich.console import Console
 from rich.text import Text
 
-from open_persona.doctor import ports, programs, runners, services, state
+from open_persona.doctor import open_webui, ports, programs, runners, services, state
 from open_persona.doctor.findings import Check, Finding, Patient, fail
 from open_persona.errors import HomeRefused
 from open_persona.secrets import Secrets, load_secrets
@@ -22,7 +22,7 @@ CHECKS: tuple[Check, ...] = (
     programs.opencode,
     programs.ripgrep,
     state.provider_keys,
-    services.open_webui,
+    open_webui.open_webui,
     services.sidecar,
     services.hub,
     services.integrations,

@@ -1,4 +1,4 @@
-"""Are Open WebUI, the sidecar, the hub and the integrations up, and are they what they should be?"""
+"""Are the sidecar, the hub and the integrations up, and are they what they should be?"""
 
 from __future__ import annotations
 
@@ -14,18 +14,6 @@ from open_persona.ports import holder_of, is_taken
 from open_persona.terminal import advice_for, state_of
 
 START = "Start it with 'open-persona up'."
-
-
-async def open_webui(patient: Patient) -> Sequence[Finding]:
-    """Open WebUI is optional: the CLI and any OpenAI client work without it."""
-    url = patient.settings.webui
-    if await _status(patient.http, f"{url}/health") == httpx.codes.OK:
-        return [ok("Open WebUI", f"answers at {url}")]
-    return [
-        warn(
-            "Open WebUI", f"does not answer at {url}", "Start it, or set OPEN_PERSONA_WEBUI_URL. The CLI works without."
-        )
-    ]
 
 
 async def sidecar(patient: Patient) -> Sequence[Finding]:

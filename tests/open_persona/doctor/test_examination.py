@@ -17,7 +17,7 @@ from open_persona.doctor.findings import Check, Finding, Patient, ok
 from open_persona.doctor.ports import integration_ports
 from open_persona.doctor.programs import opencode
 from open_persona.doctor.runners import runners
-from open_persona.doctor.services import hub, integrations, open_webui, sidecar
+from open_persona.doctor.services import hub, integrations, sidecar
 from open_persona.doctor.state import home, provider_keys, secrets
 from open_persona.ports import free_ports
 from open_persona.settings import StackSettings
@@ -125,11 +125,6 @@ async def test_a_sidecar_with_this_homes_key_and_with_another(tmp_path: Path) ->
         patient = settings(tmp_path, sidecar_port=int(url.rpartition(":")[2]))
         assert (await one(sidecar, patient)).level == "ok"
         assert (await one(sidecar, patient, OPEN_PERSONA_SIDECAR_API_KEY="other")).level == "fail"
-
-
-async def test_open_webui_is_optional(tmp_path: Path) -> None:
-    [port] = free_ports(1)
-    assert (await one(open_webui, settings(tmp_path, webui_url=f"http://127.0.0.1:{port}"))).level == "warn"
 
 
 @pytest.mark.requirement("doctor:opencode")
