@@ -68,6 +68,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "webui:toggles": "on is what is said, else what is ticked; a user can switch off and never on",
     # Open WebUI, started by the command
     "webui:environment": "Open WebUI gets what it needs and no other key; its variables that the user set win",
+    "webui:image": "the image loads the same package in the same way, with the same defaults, on every builder",
     "webui:installed": "Open WebUI's size is said first; it is installed once, as pinned, one at a time",
     "webui:package": "our package in Open WebUI's environment is the checkout's, and never half of it",
     "webui:progress": "an install shows what is fetched and how far it is",
