@@ -41,8 +41,7 @@ def notices(persona: Persona, catalog: CatalogView | None) -> list[str]:
         if name in titles
     ]
     return lines + [
-        f"{titles[name]} was given to this persona after this chat began, so it is on. To go without it here, switch "
-        "it on for one message and then off, or start a new chat."
+        f"{titles[name]} is on: this persona got it after this chat began. To go without it, start a new chat."
         for name in told.added
         if name in titles
     ]

@@ -37,7 +37,7 @@ def test_the_page_and_the_settings_name_the_same_variables() -> None:
 @pytest.mark.requirement("docs:settings")
 def test_the_source_reads_no_variable_that_is_not_documented() -> None:
     read = set()
-    for package in ("sidecar", "hub", "mcp_servers", "open_persona"):
+    for package in ("sidecar", "hub", "mcp_servers", "open_persona", "openwebui"):
         for file in (ROOT / package).rglob("*.py"):
             read |= set(re.findall(r'"(OPEN_PERSONA_[A-Z_]+)"', file.read_text()))
     internal = {"OPEN_PERSONA_RUNNER_TOKEN"}  # the runner's own, set by the sidecar

@@ -15,7 +15,7 @@ INTEGRATION_TOOL = "open_persona_integration_"
 SAME_HOME = "Set OPEN_PERSONA_HOME or OPEN_PERSONA_SIDECAR_API_KEY to what Open WebUI was started with."
 PATCHED_START = "Start it with 'open-persona up --webui', or take the image of openwebui/Dockerfile."
 LOG = "Look at Open WebUI's log: logs/Open-WebUI.log in the home."
-ENTER_KEY = "A user enters one there: Integrations > Tools > the sliders beside 'Open Persona: my provider keys'."
+ENTER_KEY = "A user enters one there: Integrations > Tools > the sliders beside 'Open Persona: my keys'."
 REFUSALS: dict[Refusal, tuple[str, str]] = {
     "unpatched": ("runs without our patch: personas get no keys, settings or ids", PATCHED_START),
     "wrong_key": ("answers 401 to this home's API key", SAME_HOME),

@@ -67,7 +67,7 @@ async def provider_keys(patient: Patient) -> Sequence[Finding]:
     if found:
         return found
     action = (
-        "Each user enters a key in Open WebUI (Integrations > Tools > Open Persona: my provider keys), "
+        "Each user enters a key in Open WebUI (Integrations > Tools > Open Persona: my keys), "
         f"or set one of {', '.join(KEYS.values())} for everyone, or OPEN_PERSONA_DEMO=1 to try without."
     )
     return [warn("provider keys", "no default provider key is set here", action)]

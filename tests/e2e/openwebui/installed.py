@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from open_persona.webui.pins import environment_folder
 DEADLINE_S = 3600
 
 
+@cache
 def installed() -> Path:
     """The command ``open-webui``, installed once per checkout, with this checkout's ``openwebui/`` in it."""
     settings = StackSettings.from_environment({"HOME": "/", **_torch_index()})

@@ -159,10 +159,13 @@ class Person:
     def statuses(self) -> Locator:
         return self.page.get_by_label("Toggle status history")
 
-    async def new_chat(self, *models: str) -> None:
+    async def new_chat(self, *models: str, tools: int = 0) -> None:
+        """The page of a new chat, with so many tools switched on by the Model: the page does that a moment late."""
         await self.page.goto(f"/?models={','.join(models)}")
         await expect(self.composer).to_be_visible()
         await expect(self.page.locator("#integration-menu-button")).to_be_visible()
+        if tools:
+            await expect(self.page.get_by_role("button", name="Available Tools")).to_contain_text(str(tools))
 
     async def send(self, words: str) -> None:
         await self.composer.fill(words)

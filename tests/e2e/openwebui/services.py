@@ -160,10 +160,6 @@ class Services:
         for service in (self.integrations, self.hub, self.sidecar):
             service.start()
 
-    def restart_hub(self) -> None:
-        """Has the hub read the folders anew."""
-        restart(self.hub)
-
     def stop(self) -> None:
         for service in (self.sidecar, self.hub, self.integrations):
             service.stop()

@@ -1,10 +1,9 @@
-"""The stock Open WebUI as a process of its own, with this package put beside it, and a client for its API."""
+"""The stock Open WebUI as a process of its own, with our package in its environment, and a client for its API."""
 
 from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -16,30 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
+
+from tests.e2e.openwebui.installed import installed
 
 ROOT = Path(__file__).resolve().parents[3]
-ENVIRONMENT = "OPEN_PERSONA_TEST_WEBUI"
 START_S = 240.0
 STOP_S = 20.0
 ADMIN = {"name": "Ada", "email": "ada@example.org", "password": "correct-horse-1"}
-
-_LOADER = "import openwebui.start\n"
-
-
-def webui_environment() -> Path:
-    """The folder of a Python environment that has Open WebUI in it."""
-    folder = os.environ.get(ENVIRONMENT)
-    if not folder:
-        pytest.skip(f"{ENVIRONMENT} names no environment with Open WebUI")
-    return Path(folder)
-
-
-def put_beside(folder: Path) -> Path:
-    """A folder for PYTHONPATH with this package in it and what loads it."""
-    shutil.copytree(ROOT / "openwebui", folder / "openwebui", ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "sitecustomize.py").write_text(_LOADER)
-    return folder
 
 
 def eventually(found: Callable[[], Any], *, within: float, what: str) -> Any:
@@ -60,13 +42,14 @@ class WebUI:
     data: Path
     log: Path
     environment: dict[str, str]
+    program: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
     api: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=30, trust_env=False))
     clients: list[httpx.Client] = field(default_factory=list)
 
     def start(self) -> None:
         """Returns when it is healthy."""
-        command = [str(webui_environment() / "bin" / "open-webui"), "serve", "--host", "127.0.0.1"]
+        command = [*(self.program or (str(installed()),)), "serve", "--host", "127.0.0.1"]
         port = self.url.rpartition(":")[2]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -148,15 +131,18 @@ class WebUI:
 
 
 @contextmanager
-def stock_webui(folder: Path, port: int, more: Mapping[str, str], *, start: bool = True) -> Iterator[WebUI]:
-    """Open WebUI on an empty database under ``folder``; ``more`` is added to its environment."""
+def stock_webui(
+    folder: Path, port: int, more: Mapping[str, str], *, start: bool = True, program: tuple[str, ...] = ()
+) -> Iterator[WebUI]:
+    """Open WebUI on an empty database under ``folder``; ``more`` is added to its environment.
+
+    ``program`` is another way to start it than the installed command.
+    """
     data = folder / "data"
     data.mkdir(parents=True)
-    beside = put_beside(folder / "beside")
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(folder),
-        "PYTHONPATH": str(beside),
         "DATA_DIR": str(data),
         "WEBUI_SECRET_KEY": secrets.token_hex(16),
         "ENABLE_OLLAMA_API": "False",
@@ -169,7 +155,7 @@ def stock_webui(folder: Path, port: int, more: Mapping[str, str], *, start: bool
         "CORS_ALLOW_ORIGIN": f"http://127.0.0.1:{port}",
         **more,
     }
-    webui = WebUI(f"http://127.0.0.1:{port}", data, folder / "webui.log", environment)
+    webui = WebUI(f"http://127.0.0.1:{port}", data, folder / "webui.log", environment, program)
     try:
         if start:
             webui.start()

@@ -53,6 +53,7 @@ async def team(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Team]:
         await asyncio.to_thread(stage.webui.sign_in)
         await ada.create_model("Donor letters", "open-persona/build", PROMPT, [GRANTS])
         await ada.create_model("Proposal desk", "open-persona/grant-draft", "", [GRANTS])
+        await expect(ada.page.get_by_text("Donor letters").first).to_be_visible()
         await ada.shot("b-personas")
         yield Team(stage, ada, await stage.user("bob"))
 
@@ -63,7 +64,7 @@ def grants_tools(request: ProviderRequest) -> list[str]:
 
 @pytest.mark.requirement("webui:key-is-asked-for")
 async def test_without_a_key_the_answer_says_which_field_to_fill_in(team: Team) -> None:
-    await team.bob.new_chat(LETTERS)
+    await team.bob.new_chat(LETTERS, tools=1)
     await team.bob.send("Thank our donors")
     await expect(team.bob.errors).to_be_visible(timeout=ANSWER_MS)
     said = await team.bob.errors.inner_text()
@@ -76,7 +77,7 @@ async def test_without_a_key_the_answer_says_which_field_to_fill_in(team: Team) 
 @pytest.mark.requirement("webui:first-chat")
 async def test_a_user_enters_a_key_and_chats(team: Team) -> None:
     bob = team.bob
-    await bob.new_chat(LETTERS)
+    await bob.new_chat(LETTERS, tools=1)
     await bob.fill_in(KEYS, "OpenAI API key", BOB_KEY)
     request = await team.asked(bob, "Thank our donors", answers=1)
     await expect(bob.statuses).to_contain_text("Your workspace is ready")
@@ -92,7 +93,7 @@ async def test_a_user_enters_a_key_and_chats(team: Team) -> None:
 
 @pytest.mark.requirement("webui:locked-core")
 async def test_the_base_model_brings_its_locked_core(team: Team) -> None:
-    await team.bob.new_chat(DESK)
+    await team.bob.new_chat(DESK, tools=1)
     request = await team.asked(team.bob, "Draft the summary", answers=1)
     assert "grant" in request.system.lower()
     assert PROMPT not in request.system
@@ -103,7 +104,7 @@ async def test_the_base_model_brings_its_locked_core(team: Team) -> None:
 @pytest.mark.requirement("webui:tasks-disturb-nothing")
 async def test_titles_tags_and_follow_ups_ask_no_provider_and_the_chat_has_its_title(team: Team) -> None:
     asked = len(team.stage.provider.requests)
-    await team.bob.new_chat(LETTERS)
+    await team.bob.new_chat(LETTERS, tools=1)
     await team.asked(team.bob, "Letter to the Rivera foundation", answers=1)
     async with asyncio.timeout(20):
         while not re.search("Rivera", await team.bob.page.title()):
@@ -114,7 +115,7 @@ async def test_titles_tags_and_follow_ups_ask_no_provider_and_the_chat_has_its_t
 @pytest.mark.requirement("webui:tick-is-live")
 async def test_an_unticked_integration_is_gone_from_the_next_message_of_the_same_chat(team: Team) -> None:
     bob = team.bob
-    await bob.new_chat(LETTERS)
+    await bob.new_chat(LETTERS, tools=1)
     assert grants_tools(await team.asked(bob, "One", answers=1))
     await team.ada.retick(LETTERS, [GRANTS])
     assert grants_tools(await team.asked(bob, "Two", answers=2)) == []
@@ -126,19 +127,19 @@ async def test_an_unticked_integration_is_gone_from_the_next_message_of_the_same
 @pytest.mark.requirement("webui:user-switches-off")
 async def test_a_user_switches_a_ticked_integration_off_for_one_chat(team: Team) -> None:
     bob = team.bob
-    await bob.new_chat(LETTERS)
+    await bob.new_chat(LETTERS, tools=1)
     await bob.press(GRANTS)
     assert grants_tools(await team.asked(bob, "Off", answers=1)) == []
     await bob.shot("f-switched-off")
     assert grants_tools(await team.asked(bob, "Still off", answers=2)) == []
-    await bob.new_chat(LETTERS)
+    await bob.new_chat(LETTERS, tools=1)
     assert grants_tools(await team.asked(bob, "Another chat", answers=1))
 
 
 @pytest.mark.requirement("webui:user-switches-off")
 async def test_a_switch_for_what_the_persona_lacks_does_nothing_and_says_so(team: Team) -> None:
     bob = team.bob
-    await bob.new_chat(LETTERS)
+    await bob.new_chat(LETTERS, tools=1)
     await bob.press("Open Persona: Instrumentl")
     request = await team.asked(bob, "With Instrumentl", answers=1)
     assert grants_tools(request) == request.tool_names
@@ -193,7 +194,7 @@ async def test_an_old_draft_does_not_switch_a_new_tick_off(team: Team) -> None:
     assert grants_tools(await team.asked(bob, "On the old page", answers=2))
     await bob.page.reload()
     assert grants_tools(await team.asked(bob, "After a reload", answers=3))
-    await expect(bob.statuses.last).to_contain_text("was given to this persona after this chat began")
+    await expect(bob.statuses.last).to_contain_text("Grants.gov is on: this persona got it after this chat began")
     await bob.shot("f-old-draft")
 
 
@@ -202,7 +203,7 @@ async def test_stopping_an_answer_ends_the_providers_request(team: Team) -> None
     bob, provider = team.bob, team.stage.provider
     provider.script(Reply(text=["It begins", " and never ends"], stall="middle"))
     try:
-        await bob.new_chat(LETTERS)
+        await bob.new_chat(LETTERS, tools=1)
         before = len(provider.requests)
         await bob.send("Write for ever")
         await expect(bob.answers.last).to_contain_text("It begins", timeout=ANSWER_MS)
@@ -222,9 +223,9 @@ async def test_stopping_an_answer_ends_the_providers_request(team: Team) -> None
 @pytest.mark.requirement("webui:own-keys")
 async def test_two_users_at_once_use_their_own_keys_alone(team: Team) -> None:
     eve = await team.stage.user("eve")
-    await eve.new_chat(LETTERS)
+    await eve.new_chat(LETTERS, tools=1)
     await eve.fill_in(KEYS, "OpenAI API key", EVE_KEY)
-    await team.bob.new_chat(LETTERS)
+    await team.bob.new_chat(LETTERS, tools=1)
     before = len(team.stage.provider.requests)
     async with asyncio.TaskGroup() as group:
         for person, words in ((team.bob, "I am Bob"), (eve, "I am Eve")):

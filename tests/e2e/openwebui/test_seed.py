@@ -205,7 +205,6 @@ def test_the_last_line_of_the_description_follows_the_health(stage: Stage) -> No
 def test_the_tool_of_a_gone_integration_is_hidden_and_comes_back_as_it_was(stage: Stage) -> None:
     stage.services.add("passing", title="Passing", settings=[{"key": "token", "title": "Token", "secret": True}])
     stage.seeded()
-    stage.services.restart_hub()
     tool_id = "open_persona_integration_passing"
     eventually(lambda: tool_id in stage.status()["tools"], within=MINUTE, what="the new tool")
     user = stage.webui.add_user("fay")
@@ -215,12 +214,10 @@ def test_the_tool_of_a_gone_integration_is_hidden_and_comes_back_as_it_was(stage
     values = f"/api/v1/tools/id/{tool_id}/valves/user"
     stage.webui.post(f"{values}/update", {"token": "fays"}, user)
     stage.services.remove("passing")
-    stage.services.restart_hub()
     stage.says(tool_id, "gone")
     assert tool_id not in stage.visible(user)
     assert stage.tool(tool_id)["access_grants"] == []
     stage.services.add("passing", title="Passing", settings=[{"key": "token", "title": "Token", "secret": True}])
-    stage.services.restart_hub()
     stage.says(tool_id, "healthy")
     assert tool_id in stage.visible(user)
     assert stage.webui.get(values, user) == {"token": "fays"}
@@ -238,7 +235,6 @@ def test_an_admins_edits_stay_while_the_manifest_goes_on(stage: Stage) -> None:
     stage.webui.post(f"/api/v1/tools/id/{tool_id}/update", {**stage.tool(tool_id), "name": "Our weather"})
     unit = {"key": "unit", "title": "Unit", "description": "C or F."}
     stage.services.add("weather", title="Weather", settings=[WEATHER_KEY, unit])
-    stage.services.restart_hub()
     spec = f"/api/v1/tools/id/{tool_id}/valves/user/spec"
     eventually(lambda: "unit" in stage.webui.get(spec)["properties"], within=MINUTE, what="the new field")
     assert stage.tool(tool_id)["name"] == "Our weather"
@@ -266,7 +262,6 @@ def test_what_somebody_else_made_under_one_of_these_ids_is_left_alone(stage: Sta
     izzy = stage.webui.get("/api/v1/models/model?id=izzy")
     stage.webui.post("/api/v1/configs/import", {"config": {KEY: {}}})  # as if nothing had ever been seeded
     stage.services.add("mine", title="Theirs")
-    stage.services.restart_hub()
     state = eventually(
         lambda: (s := stage.status()["seed"])["state"] == "failed" and s, within=MINUTE, what="it is named"
     )
@@ -280,7 +275,6 @@ def test_what_somebody_else_made_under_one_of_these_ids_is_left_alone(stage: Sta
     )
     assert stage.webui.get("/api/v1/models/model?id=izzy") == izzy
     stage.services.remove("mine")
-    stage.services.restart_hub()
 
 
 @pytest.mark.requirement("seed:templates")

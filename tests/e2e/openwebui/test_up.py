@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -34,6 +35,7 @@ class Up:
 
     process: Process
     settings: StackSettings
+    environment: dict[str, str] = field(repr=False)
     lines: list[str] = field(default_factory=list)
 
     @property
@@ -48,6 +50,17 @@ class Up:
                 if words in self.lines[-1]:
                     return
         raise AssertionError(self.text)
+
+    async def doctor(self) -> dict[str, tuple[str, str]]:
+        """What the doctor finds: check to level and message."""
+        process = await asyncio.create_subprocess_exec(
+            *(str(Path(sys.executable).with_name("python")), "-m", "open_persona.cli", "doctor", "--json"),
+            env=self.environment,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(60):
+            said, _ = await process.communicate()
+        return {found["check"]: (found["level"], found["message"]) for found in json.loads(said)}
 
     async def stop(self) -> int:
         self.process.send_signal(signal.SIGINT)
@@ -87,7 +100,7 @@ async def running_up(settings: StackSettings, **given: str) -> AsyncIterator[Up]
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        yield Up(process, settings)
+        yield Up(process, settings, environment)
     finally:
         if process.returncode is None:
             process.kill()
@@ -117,9 +130,27 @@ async def test_it_answers_has_only_the_keys_it_needs_and_leaves_nothing(tmp_path
         assert not [name for name in WITHHELD if getattr(secrets, name).get_secret_value() in told.values()]
         assert told["OPEN_PERSONA_SIDECAR_API_KEY"] == secrets.sidecar_api_key.get_secret_value()
         assert (up.settings.home / "webui" / "webui.db").exists()
+        await _examined(up, http)
 
         assert await up.stop() == 130, up.text
     assert processes_of(up.settings.home) == []
+
+
+async def _examined(up: Up, http: httpx.AsyncClient) -> None:
+    """The doctor's half of the checklist, with one user who has a key."""
+    url = up.settings.webui
+    ada = {"name": "Ada", "email": "ada@example.org", "password": "a long enough password"}
+    token = (await http.post(f"{url}/api/v1/auths/signup", json=ada)).json()["token"]
+    keys = f"{url}/api/v1/tools/id/open_persona_provider_keys/valves/user/update"
+    bearer = {"Authorization": f"Bearer {token}"}
+    (await http.post(keys, json={"openai_api_key": "sk-canary-of-ada"}, headers=bearer)).raise_for_status()
+    found = await up.doctor()
+    assert found["Open WebUI"] == ("ok", f"{VERSION} answers at {url}")
+    assert found["Open WebUI patch"] == ("ok", "is loaded")
+    assert found["Open WebUI seed"][0] == "ok"
+    assert found["Open WebUI tools"] == ("ok", "the two for provider keys, and 2 of integrations")
+    assert found["keys of Ada"] == ("ok", "openai")
+    assert "sk-canary" not in str(found)
 
 
 ADMIN = {"WEBUI_ADMIN_EMAIL": "admin@example.org", "WEBUI_ADMIN_PASSWORD": "a long enough password"}
