@@ -19,6 +19,8 @@ DRAIN_S = 0.1
 """How long the end of an answer that is not read further may take, for the connection to be used again."""
 
 MAX_HEAD_BYTES = 64 * 1024
+"""What may come in a row that is no body: the head, interim answers before it, chunk extensions, trailers."""
+
 PAUSE_BYTES = 256 * 1024
 """A connection stops reading while so much is waiting to be taken."""
 
@@ -96,13 +98,14 @@ class Connection(asyncio.Protocol):
             self._keep = False
             self.close()
             return
-        self._head_bytes += len(data)
+        self._begun = True
+        self._framing += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
             self._fail(BackendGarbledError("the answer is not HTTP"))
             return
-        if not self._headed and self._head_bytes > MAX_HEAD_BYTES:
+        if self._framing > MAX_HEAD_BYTES and not self._whole:
             self._fail(BackendGarbledError("the answer's headers are too large"))
         elif self._waiting > PAUSE_BYTES and not self._whole:
             if self._left:
@@ -116,7 +119,7 @@ class Connection(asyncio.Protocol):
         if not self._whole and self._headed and self._until_close and exc is None:
             self._whole, self._keep = True, False
         if not self._whole and self._fault is None:
-            self._fault = BackendLostError(unanswered=self._head_bytes == 0)
+            self._fault = BackendLostError(unanswered=not self._begun)
         if self._left:
             self._end(reusable=False)
         self._wake()
@@ -127,7 +130,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._whole:
+        if not self._whole and not self._headed:  # trailers say nothing that is used
             self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
@@ -146,6 +149,7 @@ class Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         if self._whole:
             return
+        self._framing = 0
         self._waiting += len(body)
         self._chunks.append(body)
 
@@ -162,7 +166,8 @@ class Connection(asyncio.Protocol):
     def _begin(self, ended: Callable[[Connection], None] | None) -> None:
         self._ended = ended
         self._headed = self._whole = self._keep = self._until_close = self._left = self._paused = False
-        self._status = self._head_bytes = self._waiting = 0
+        self._begun = False
+        self._status = self._framing = self._waiting = 0
         self._headers = {}
         self._chunks = deque()
         self._fault = self._waiter = self._drain = None
@@ -179,7 +184,7 @@ class Connection(asyncio.Protocol):
 
     async def _more(self) -> None:
         if self._fault is None and self._lost:
-            self._fault = BackendLostError(unanswered=self._head_bytes == 0)
+            self._fault = BackendLostError(unanswered=not self._begun)
         if self._fault is not None:
             raise self._fault
         self._waiter = asyncio.get_running_loop().create_future()

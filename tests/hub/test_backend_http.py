@@ -88,6 +88,7 @@ async def body_of(http: BackendHttp, url: str) -> tuple[int, bytes]:
         ([b"HTTP/1.1 100 Continue\r\n\r\n", OK], False, 200, b"{}", 1),
         ([b"HTTP/1.1 103 Early\r\nContent-Length: 9\r\n\r\n" + OK], False, 200, b"{}", 1),
         ([CHUNKED + b"1\r\n{\r\n", b"1\r\n}\r\n0\r\n\r\n"], False, 200, b"{}", 1),
+        ([CHUNKED + b"2\r\n{}\r\n0\r\nContent-Type: text/html\r\n\r\n"], False, 200, b"{}", 1),
         ([b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"], False, 202, b"", 1),
         ([b"HTTP/1.1 204 No Content\r\n\r\n"], False, 204, b"", 1),
         ([OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")], False, 200, b"{}", 2),
@@ -113,6 +114,9 @@ async def test_what_a_server_may_send_is_read_and_the_connection_kept_where_it_c
         ([b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{}"], BackendLostError, False),
         ([b"SSH-2.0-OpenSSH_9.2\r\n"], BackendGarbledError, None),
         ([CHUNKED + b"zz\r\n"], BackendGarbledError, None),
+        ([CHUNKED + b"2\r\n{}\r\n0\r\n", *[b"X: " + b"a" * 1000 + b"\r\n"] * 200], BackendGarbledError, None),
+        ([CHUNKED + b"2\r\n{}\r\n0\r\nX: ", *[b"a" * 1000] * 200], BackendGarbledError, None),
+        ([CHUNKED + b"2;x=", *[b"a" * 1000] * 200], BackendGarbledError, None),
         ([b"HTTP/1.1 200 OK\r\nX: " + b"a" * (MAX_HEAD_BYTES + 1)], BackendGarbledError, None),
     ],
 )
