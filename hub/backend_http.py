@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import socket
 import ssl
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
+
+from aiohappyeyeballs import AddrInfoType, start_connection
 
 from hub.addresses import connectable
 from hub.backend_connection import Connection
-from hub.errors import BackendLostError
 
 KEEP_S = 2.0
 """An idle connection is closed after this time: before a server does it (uvicorn after 5 s)."""
+
+NEXT_ADDRESS_S = 0.25
+"""How long one address of several may take before the next is tried too, as aiohttp does for the probes."""
 
 
 @dataclass(frozen=True)
@@ -147,21 +153,23 @@ def _trust() -> ssl.SSLContext:
 
 async def _connect(place: Place) -> Connection:
     loop = asyncio.get_running_loop()
-    failure: OSError | None = None
-    for address in await connectable(place.host, place.port):
-        try:
-            _, connection = await loop.create_connection(
-                Connection,
-                address,
-                place.port,
-                ssl=_trust() if place.tls else None,
-                server_hostname=place.host if place.tls else None,
-            )
-        except OSError as error:
-            failure = error
-        else:
-            return connection
-    raise failure or BackendLostError(unanswered=True)
+    addresses = await connectable(place.host, place.port)
+    if len(addresses) == 1:
+        where: dict[str, Any] = {"host": addresses[0], "port": place.port}
+    else:
+        where = {"sock": await _first_to_take_it(addresses, place.port)}
+    tls: dict[str, Any] = {"ssl": _trust(), "server_hostname": place.host} if place.tls else {}
+    _, connection = await loop.create_connection(Connection, **where, **tls)
+    return connection
+
+
+async def _first_to_take_it(addresses: Sequence[str], port: int) -> socket.socket:
+    """An address that lets packets vanish is not waited for: the next one is tried beside it."""
+    infos: list[AddrInfoType] = [
+        (socket.AF_INET6 if ":" in one else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (one, port))
+        for one in addresses
+    ]
+    return await start_connection(infos, happy_eyeballs_delay=NEXT_ADDRESS_S)
 
 
 def _lines(headers: Mapping[str, str]) -> bytes:

@@ -252,7 +252,9 @@ def _of_probe(error: ProbeError, title: str) -> CallError:
 
 
 def _of_transport(error: Exception, title: str) -> CallError:
-    if isinstance(error, ValueError | RecursionError | aiohttp.ClientPayloadError | aiohttp.ClientResponseError):
+    # A refused certificate is both an OSError and a ValueError.
+    garbled = isinstance(error, ValueError | RecursionError | aiohttp.ClientPayloadError | aiohttp.ClientResponseError)
+    if garbled and not isinstance(error, OSError):
         return _bad(title)
     return CallError(
         "unreachable", f"{title} could not be reached, or broke off. Try once more, then tell the user that it is down."

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -11,6 +13,7 @@ import pytest
 from hub.backend_connection import MAX_HEAD_BYTES, PAUSE_BYTES
 from hub.backend_http import BackendHttp, place_of
 from hub.errors import BackendGarbledError, BackendLostError, ForbiddenAddressError
+from hub.gateway_backend import _of_transport
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: Application/JSON; charset=utf-8\r\nContent-Length: 2\r\n\r\n{}"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -221,3 +224,29 @@ async def test_a_forbidden_address_behind_a_name_is_not_connected_to(monkeypatch
     with pytest.raises(ForbiddenAddressError):
         await http.post("http://metadata.example/", b"", {})
     http.close()
+
+
+@pytest.mark.requirement("gateway:backend-http")
+async def test_an_address_that_takes_no_connection_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(saying(OK)) as (scripted, http):
+        port = int(scripted.url.rpartition(":")[2].partition("/")[0])
+
+        async def getaddrinfo(*_: object, **__: object) -> list[tuple[object, ...]]:
+            return [(2, 1, 6, "", (address, port)) for address in ("127.0.0.9", "127.0.0.1")]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+        with socket.socket() as deaf:
+            deaf.bind(("127.0.0.9", port))
+            deaf.listen(0)
+            waiting = [socket.socket() for _ in range(3)]  # more than its backlog takes
+            for one in waiting:
+                one.setblocking(False)
+                one.connect_ex(("127.0.0.9", port))
+            async with asyncio.timeout(2):
+                assert await body_of(http, f"http://two.example:{port}/mcp") == (200, b"{}")
+            for one in waiting:
+                one.close()
+
+
+def test_a_certificate_that_is_refused_is_no_bad_answer() -> None:
+    assert _of_transport(ssl.SSLCertVerificationError(1, "self-signed"), "Bad").outcome == "unreachable"
