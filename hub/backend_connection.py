@@ -49,6 +49,10 @@ class Connection(asyncio.Protocol):
     def alive(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
+    @property
+    def _sent(self) -> bool:
+        return self._transport is not None and self.alive and not self._transport.get_write_buffer_size()
+
     def send(self, request: bytes, ended: Callable[[Connection], None]) -> None:
         """Begin an exchange on a connection that is ``alive`` and has none."""
         assert self._transport is not None
@@ -177,7 +181,8 @@ class Connection(asyncio.Protocol):
             self._drain.cancel()
         ended, self._ended = self._ended, None
         if ended is not None:
-            self.reusable = reusable and self.alive
+            # Behind an answer that came before its request was taken, the next request would wait for the rest of it.
+            self.reusable = reusable and self._sent
             if not self.reusable and self._transport is not None:
                 self._transport.abort()
             ended(self)

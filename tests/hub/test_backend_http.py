@@ -250,3 +250,26 @@ async def test_an_address_that_takes_no_connection_is_not_waited_for(monkeypatch
 
 def test_a_certificate_that_is_refused_is_no_bad_answer() -> None:
     assert _of_transport(ssl.SSLCertVerificationError(1, "self-signed"), "Bad").outcome == "unreachable"
+
+
+@pytest.mark.requirement("gateway:backend-http")
+async def test_after_an_answer_that_came_before_its_request_was_taken_the_connection_is_not_kept() -> None:
+    stay = asyncio.Event()
+
+    async def early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        await stay.wait()
+        writer.close()
+
+    server, http = await asyncio.start_server(early, "127.0.0.1", 0, limit=1024), BackendHttp()
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/mcp"
+    async with asyncio.timeout(5):
+        for _ in range(2):
+            reply = await http.post(url, b" " * 8_000_000, {})
+            assert await reply.connection.chunk() == b"{}"
+            reply.leave()
+            assert not reply.connection.reusable
+    stay.set()
+    http.close()
+    server.close()
