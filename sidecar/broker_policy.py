@@ -202,13 +202,18 @@ def _check_responses(body: Body) -> None:
     for wanted in _list(body.get("include"), "include"):
         if wanted not in _INCLUDES:
             raise Denied("include")
+    if not isinstance(body.get("instructions", ""), str | None):
+        raise Denied("instructions")
     if isinstance(body.get("input"), str):
         return
     for raw in _list(body.get("input"), "input"):
         item = _dict(raw, "input")
         kind = item.get("type", "message")
         if kind == "message":
-            _check_parts(item.get("content"), _RESPONSES_PARTS)
+            # Without a type, an item that has only an id is a reference to a stored one.
+            if not isinstance(item.get("role"), str) or item.get("content") is None:
+                raise Denied("input message")
+            _check_parts(item["content"], _RESPONSES_PARTS)
         elif kind == "function_call_output":
             _check_parts(item.get("output"), _RESPONSES_PARTS)
         elif kind not in ("function_call", "reasoning"):
