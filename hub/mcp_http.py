@@ -110,7 +110,10 @@ async def _answer_among_events(response: aiohttp.ClientResponse, wanted: object,
 
 
 async def event_data(chunks: AsyncIterable[bytes], budget: Budget) -> AsyncIterator[bytes]:
-    """The data of each server-sent event in a body; comments and other fields are skipped."""
+    """The data of each server-sent event in a body; comments and other fields are skipped.
+
+    So is an event without data: servers that keep events send one first, for a client that would come again.
+    """
     pending = bytearray()
     data: list[bytes] = []
     async for chunk in chunks:
@@ -125,7 +128,8 @@ async def event_data(chunks: AsyncIterable[bytes], budget: Budget) -> AsyncItera
             if line.startswith(b"data:"):
                 data.append(line[5:].strip())
             elif not line and data:
-                yield b"\n".join(data)
+                if event := b"\n".join(data):
+                    yield event
                 data = []
 
 

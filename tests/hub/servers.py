@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mcp.server import MCPServer
+from mcp.server.streamable_http import EventStore
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -37,7 +38,11 @@ def yaml_at(url: str, name: str, *, tools: str = "{echo: read}", probe: str = "{
 
 
 def good_app(
-    *, stateless: bool = True, hosts: list[str] | None = None, tools: tuple[str, ...] = ("echo",)
+    *,
+    stateless: bool = True,
+    hosts: list[str] | None = None,
+    tools: tuple[str, ...] = ("echo",),
+    events: EventStore | None = None,
 ) -> Starlette:
     """The official SDK's server with a /healthz route; both protocol eras."""
     server = MCPServer("good")
@@ -54,8 +59,22 @@ def good_app(
     server.custom_route("/healthz", methods=["GET"])(healthz)
     security = TransportSecuritySettings(allowed_hosts=hosts or ["127.0.0.1:*"])
     return server.streamable_http_app(
-        streamable_http_path="/mcp", stateless_http=stateless, transport_security=security
+        streamable_http_path="/mcp", stateless_http=stateless, transport_security=security, event_store=events
     )
+
+
+class KeptEvents(EventStore):
+    """With a store the SDK's server begins each stream with an event that has no data."""
+
+    def __init__(self) -> None:
+        self.stored = 0
+
+    async def store_event(self, stream_id: str, message: object) -> str:
+        self.stored += 1
+        return str(self.stored)
+
+    async def replay_events_after(self, last_event_id: str, send_callback: object) -> None:
+        return None
 
 
 def rpc_app(mcp: Handler, healthz: Handler | None = None) -> Starlette:

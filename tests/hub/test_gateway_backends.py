@@ -344,3 +344,15 @@ async def test_settings_and_tokens_are_in_no_log_and_no_answer(
     assert "bad" in shown
     assert "CANARY" not in shown
     assert b"CANARY" not in stored
+
+
+@pytest.mark.requirement("gateway:handshake-backends")
+async def test_a_stream_that_begins_with_an_event_without_data(
+    client: aiohttp.ClientSession, tmp_path: Path, servers_dir: Path
+) -> None:
+    async def handle(request: Request) -> Response:
+        answer = {"jsonrpc": "2.0", "id": (await request.json())["id"], "result": GOOD}
+        return Response(f"id: 1\ndata: \n\nid: 2\ndata: {json.dumps(answer)}\n\n", media_type="text/event-stream")
+
+    async with one(client, tmp_path, servers_dir, calling(handle)) as here:
+        assert (await here.call("bad", "echo")).text == "fine"

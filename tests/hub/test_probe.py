@@ -19,6 +19,7 @@ from hub.wire import ProbeResult
 from tests.fakes.asgi_server import serve_app
 from tests.hub.servers import (
     HandshakeServer,
+    KeptEvents,
     answering,
     free_address,
     good_app,
@@ -60,9 +61,12 @@ async def test_a_server_of_the_handshake_era_is_healthy_and_keeps_no_session(pro
     assert (server.opened, server.open) == (3, set())
 
 
-async def test_the_sdks_own_handshake_leg_is_understood(client: aiohttp.ClientSession, prober: Prober) -> None:
+@pytest.mark.parametrize("events", [None, KeptEvents()])
+async def test_the_sdks_own_handshake_leg_is_understood(
+    client: aiohttp.ClientSession, prober: Prober, events: KeptEvents | None
+) -> None:
     """The SDK's server with sessions, its modern leg hidden behind a 400 as an older release would answer."""
-    inner = good_app(stateless=False)
+    inner = good_app(stateless=False, events=events)
 
     async def older(scope: Any, receive: Any, send: Any) -> None:
         headers = dict(scope.get("headers", []))
