@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from fastapi import APIRouter, Depends, Request, Response
+from starlette.requests import ClientDisconnect
 
 from hub.errors import BadLeaseError, BodyTooLargeError
 from hub.leases import MAX_BODY_BYTES, read_lease
@@ -42,8 +43,11 @@ def _check_id(lease_id: str) -> None:
 
 async def _body(request: Request) -> bytes:
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise BodyTooLargeError(MAX_BODY_BYTES)
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                raise BodyTooLargeError(MAX_BODY_BYTES)
+    except ClientDisconnect:
+        raise BadLeaseError("the body", "did not come whole") from None
     return bytes(body)

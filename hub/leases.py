@@ -69,6 +69,8 @@ class Leases:
         self._clock = clock
         self._by_id: dict[str, HeldLease] = {}
         self._by_runner: dict[str, dict[str, HeldLease]] = {}
+        self._deleted: dict[str, float] = {}
+        """Ids and until when they stay deleted: a put that was on its way then brings none back."""
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -78,8 +80,11 @@ class Leases:
 
         Raises:
             TooManyLeasesError.
+            BadLeaseError: the lease was deleted a moment ago.
         """
         self.expire()
+        if lease_id in self._deleted:
+            raise BadLeaseError("id", "is that of a deleted lease")
         held = self._by_id.get(lease_id)
         if held is not None and held.runner != lease.runner:
             self._end(held)
@@ -95,6 +100,8 @@ class Leases:
 
     def delete(self, lease_id: str) -> None:
         """End a lease and its calls; an unknown one is gone already."""
+        self.expire()
+        self._deleted[lease_id] = self._clock() + EXPIRY_S
         held = self._by_id.get(lease_id)
         if held is not None:
             self._end(held)
@@ -102,6 +109,8 @@ class Leases:
     def expire(self) -> None:
         """End every lease that nobody renewed in time."""
         now = self._clock()
+        for lease_id in [one for one, until in self._deleted.items() if until <= now]:
+            del self._deleted[lease_id]
         for held in [held for held in self._by_id.values() if held.expires_at <= now]:
             self._end(held)
 

@@ -53,19 +53,20 @@ async def held(hub: HubClient, lease: Lease | None, *, renew_s: float = RENEW_S)
         yield False
         return
     lease_id = uuid.uuid4().hex
+    renewal: asyncio.Task[None] | None = None
     try:
-        answer = await hub.put_lease(lease_id, lease)
-    except HubError as error:
-        log.warning("no lease: %s", error.detail)
-        yield False
-        return
-    renewal = asyncio.create_task(_renew(hub, lease_id, lease, answer.boot_id, renew_s))
-    try:
-        yield True
+        try:
+            answer = await hub.put_lease(lease_id, lease)
+            renewal = asyncio.create_task(_renew(hub, lease_id, lease, answer.boot_id, renew_s))
+        except HubError as error:
+            log.warning("no lease: %s", error.detail)
+        yield renewal is not None
     finally:
-        renewal.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await renewal
+        if renewal is not None:
+            renewal.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await renewal
+        # Also where no answer to the put was seen: the hub may have it.
         await asyncio.shield(hub.delete_lease(lease_id))
 
 

@@ -142,6 +142,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "gateway:size-cap": "a result fits its limit and says when it was cut",
     "gateway:unavailable-at-once": "disabled, invalid, down or flapping says so at once and lists nothing",
     "leases:bad-body": "a bad lease names the field and no value",
+    "leases:deleted": "however a turn ends, its lease is deleted, and a put that comes later brings none back",
     "leases:end-at-once": "with its lease a call ends and the door shuts",
     "leases:expire": "a lease expires 30 s after its last put and ends its calls",
     "leases:own-calls": "a deleted lease ends its own calls alone",

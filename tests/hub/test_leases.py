@@ -183,6 +183,19 @@ async def put(here: World, lease_id: str, body: bytes, headers: dict[str, str]) 
         return answer.status, await answer.text()
 
 
+@pytest.mark.requirement("leases:deleted")
+def test_a_put_that_comes_after_the_delete_brings_nothing_back(leases: Leases, clock: Clock) -> None:
+    leases.put("a", lease("echo"))
+    leases.delete("a")
+    leases.delete("b")  # its put is still on the way
+    for one in ("a", "b"):
+        with pytest.raises(BadLeaseError, match="deleted"):
+            leases.put(one, lease("echo"))
+    assert len(leases) == 0
+    clock.now += EXPIRY_S
+    assert leases.put("a", lease("echo")) == EXPIRY_S
+
+
 @pytest.mark.requirement("leases:routes")
 async def test_the_routes_want_the_key_a_host_and_a_body_of_some_size(here: World) -> None:
     lease_id = uuid.uuid4().hex
