@@ -26,10 +26,12 @@ from hub.gateway_messages import (
     JsonObject,
     as_header,
     decoded,
+    encoded,
 )
 from hub.gateway_sessions import Sessions, key_of
 from hub.mcp_http import MAX_ERROR_BYTES, Budget, event_data
 from hub.mcp_session import MODERN_VERSION, McpSession
+from hub.redaction import NOTHING, Redaction
 from hub.text import clean
 
 logger = logging.getLogger(__name__)
@@ -55,6 +57,7 @@ class ToolCall:
     params: Mapping[str, str] = field(default_factory=dict, repr=False)
     extra: JsonObject = field(default_factory=dict, repr=False)
     capabilities: JsonObject = field(default_factory=dict)
+    redaction: Redaction = NOTHING
     progress: Progress | None = None
 
 
@@ -106,7 +109,7 @@ class Backend:
             raise _of_probe(error, title) from None
         except (OSError, aiohttp.ClientError, ValueError, RecursionError) as error:
             raise _of_transport(error, title) from None
-        return _outcome(reply, title)
+        return _outcome(reply, title, call.redaction)
 
     async def _modern(self, front: Front, call: ToolCall) -> _Answer:
         number = next(self._ids)
@@ -156,7 +159,7 @@ class Backend:
             if reply.status >= 300:
                 message = await _error_of(reply, number)
             elif reply.media_type == "text/event-stream":
-                message = await _answer_in(reply, number, call.progress, Budget(most + STREAM_SPARE))
+                message = await _answer_in(reply, number, call, Budget(most + STREAM_SPARE))
             else:
                 message = _answer(decoded(await _read(reply, Budget(most))), number)
         except BaseException:
@@ -200,15 +203,19 @@ async def _read(reply: Reply, budget: Budget) -> bytes:
     return bytes(body)
 
 
-async def _answer_in(reply: Reply, number: int, progress: Progress | None, budget: Budget) -> JsonObject | None:
+async def _answer_in(reply: Reply, number: int, call: ToolCall, budget: Budget) -> JsonObject | None:
     async for data in event_data(reply.chunks(), budget):
         message = decoded(data)
         if (found := _answer(message, number)) is not None:
             return found
-        if progress is not None and isinstance(message, dict) and message.get("method") == "notifications/progress":
+        if (
+            call.progress is not None
+            and isinstance(message, dict)
+            and message.get("method") == "notifications/progress"
+        ):
             params = message.get("params")
             if isinstance(params, dict) and params.get("progressToken") == number:
-                await progress(params)
+                await call.progress(json.loads(call.redaction.of_json(encoded(params))))
     return None
 
 
@@ -226,14 +233,17 @@ def _answer(message: object, number: int) -> JsonObject | None:
     return None
 
 
-def _outcome(reply: _Answer, title: str) -> JsonObject | BackendError:
+def _outcome(reply: _Answer, title: str, redaction: Redaction) -> JsonObject | BackendError:
     message = reply.message
     if message is None:
         raise CallError("backend_error", f"{title} refused the call with HTTP status {reply.status}. Tell the user so.")
     error, result = message.get("error"), message.get("result")
     if isinstance(error, dict) and isinstance(code := error.get("code"), int) and abs(code) < 2**31:
         data = error.get("data") if code == MISSING_CAPABILITY else None
-        return BackendError(code, clean(str(error.get("message", "")), 300), data if isinstance(data, dict) else None)
+        if isinstance(data, dict):
+            data = json.loads(redaction.of_json(encoded(data)))
+        text = clean(redaction.of_text(str(error.get("message", ""))), 300)
+        return BackendError(code, text, data if isinstance(data, dict) else None)
     if isinstance(result, dict):
         return result
     raise _bad(title)

@@ -31,6 +31,7 @@ from hub.gateway_results import error_result, shaped
 from hub.leases import HeldLease
 from hub.outcomes import Outcome
 from hub.rates import Rates
+from hub.redaction import NOTHING, Redaction
 
 logger = logging.getLogger(__name__)
 
@@ -167,7 +168,9 @@ class Calls:
             raise CallError(ended, _ENDED.get(ended, late)) from None
         if isinstance(answer, BackendError):
             return _rpc("rpc_error", asked, answer.code, answer.message, answer.data)
-        result = shaped(answer, front.title, limit=limits.max_result_bytes, modern=asked.modern)
+        result = shaped(
+            answer, front.title, limit=limits.max_result_bytes, modern=asked.modern, redaction=call.redaction
+        )
         return result.outcome, 200, result_body(asked.id, result.body)
 
     @contextmanager
@@ -241,12 +244,19 @@ def _tool_call(asked: Asked, front: Front, lease: HeldLease, tool: str, raw: Raw
         runner=lease.runner,
         settings=settings,
         params=params,
+        redaction=_redaction(front, lease),
         extra={key: asked.params[key] for key in ("inputResponses", "requestState") if key in asked.params}
         if asked.modern
         else {},
         capabilities=_capabilities(asked),
         progress=partial(reply.progress, token) if wants and token is not None else None,
     )
+
+
+def _redaction(front: Front, lease: HeldLease) -> Redaction:
+    held = lease.grants[front.name].settings
+    secret = held.keys() & front.secret_settings
+    return Redaction(held[key].get_secret_value() for key in secret) if secret else NOTHING
 
 
 def _capabilities(asked: Asked) -> JsonObject:

@@ -45,6 +45,8 @@ class Front:
     unavailable: str
     mark: str
     """Changes with the tools and with whether they are shown."""
+    secret_settings: frozenset[str]
+    """Keys of the settings whose values may not come back in an answer."""
     params: Mapping[str, tuple[ParamHeader, ...]] = field(repr=False)
     pages: Mapping[tuple[bool, str], bytes] = field(repr=False)
     """Results of ``tools/list`` as JSON, by (modern, cursor)."""
@@ -113,6 +115,7 @@ class Fronts:
             described=described,
             unavailable=why,
             mark=mark,
+            secret_settings=frozenset(one.key for one in manifest.settings if one.secret),
             params={tool.name: found for tool in shown if (found := _params(tool))},
             pages=_pages(manifest.name, manifest.title, [] if why else shown),
         )
@@ -123,7 +126,18 @@ def _broken(name: str) -> Front:
     why = f"{name} is not set up correctly. Do not try again; tell the user that the administrator has to mend it."
     pages = _pages(name, name, [])
     return Front(
-        name, name, Limits(), "", MODERN_VERSION, {}, described=True, unavailable=why, mark="", params={}, pages=pages
+        name,
+        name,
+        Limits(),
+        "",
+        MODERN_VERSION,
+        {},
+        described=True,
+        unavailable=why,
+        mark="",
+        secret_settings=frozenset(),
+        params={},
+        pages=pages,
     )
 
 

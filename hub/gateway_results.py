@@ -6,6 +6,7 @@ result, but not break the runner's client.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from hub.errors import CallError
 from hub.gateway_fronts import SERVER_KEY
 from hub.gateway_messages import JsonObject, encoded
 from hub.outcomes import Outcome
+from hub.redaction import NOTHING, Redaction
 
 MARKER_ROOM = 200
 """Bytes of ``max_result_bytes`` that are kept for the marker."""
@@ -26,8 +28,8 @@ class Shaped:
     outcome: Outcome
 
 
-def shaped(result: JsonObject, title: str, *, limit: int, modern: bool) -> Shaped:
-    """``result`` for a runner of this era, in at most ``limit`` bytes.
+def shaped(result: JsonObject, title: str, *, limit: int, modern: bool, redaction: Redaction = NOTHING) -> Shaped:
+    """``result`` for a runner of this era, in at most ``limit`` bytes, without what ``redaction`` takes out.
 
     What is too large loses its structured form first, then content from the end, and says so in its last block.
 
@@ -36,7 +38,7 @@ def shaped(result: JsonObject, title: str, *, limit: int, modern: bool) -> Shape
     """
     kind = result.get("resultType", "complete")
     if kind == "input_required" and modern:
-        return _whole_or_refused(_picked(result, ("inputRequests", "requestState")), title, limit)
+        return _whole_or_refused(_picked(result, ("inputRequests", "requestState")), title, limit, redaction)
     if kind != "complete":
         raise CallError("bad_answer", f"{title} asks for more input in a way that is not supported here.")
     good = _checked(result, title)
@@ -44,6 +46,8 @@ def shaped(result: JsonObject, title: str, *, limit: int, modern: bool) -> Shape
     if modern:
         good["resultType"] = "complete"
     body = encoded(good)
+    if (clean := redaction.of_json(body)) is not body:
+        body, good = clean, json.loads(clean)
     if len(body) <= limit:
         return Shaped(body, outcome)
     size = len(body)
@@ -127,8 +131,8 @@ def _picked(result: JsonObject, keys: tuple[str, ...]) -> dict[str, object]:
     return {"resultType": "input_required", **{key: result[key] for key in keys if key in result}}
 
 
-def _whole_or_refused(result: dict[str, object], title: str, limit: int) -> Shaped:
-    body = encoded(result)
+def _whole_or_refused(result: dict[str, object], title: str, limit: int, redaction: Redaction) -> Shaped:
+    body = redaction.of_json(encoded(result))
     if len(body) > limit:
         raise CallError("too_large", f"{title} asks for input in more words than are passed on.")
     return Shaped(body, "ok")

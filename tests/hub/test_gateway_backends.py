@@ -356,3 +356,34 @@ async def test_a_stream_that_begins_with_an_event_without_data(
 
     async with one(client, tmp_path, servers_dir, calling(handle)) as here:
         assert (await here.call("bad", "echo")).text == "fine"
+
+
+@pytest.mark.requirement("gateway:no-secret-shown")
+async def test_a_secret_setting_that_a_backend_repeats_is_taken_out(
+    client: aiohttp.ClientSession, tmp_path: Path, servers_dir: Path
+) -> None:
+    key = 'CANARY-"key"-7261'
+    answers: list[dict[str, Any]] = [
+        {"result": {"content": [{"type": "text", "text": "x" * 700 + key}], "structuredContent": {key: [key]}}},
+        {"error": {"code": -32000, "message": "x" * 290 + key}},
+    ]
+
+    async def handle(request: Request) -> Response:
+        message = await request.json()
+        params = {"progressToken": message["id"], "progress": 1, "message": f"with {key}"}
+        progress = {"jsonrpc": "2.0", "method": "notifications/progress", "params": params}
+        answer = {"jsonrpc": "2.0", "id": message["id"], **answers.pop(0)}
+        return Response(
+            "".join(f"data: {json.dumps(one)}\n\n" for one in (progress, answer)), media_type="text/event-stream"
+        )
+
+    settings = "settings: [{key: api_key, title: Key, secret: true}, {key: place, title: Place}]\n"
+    async with serve_app(calling(handle)) as url:
+        text = manifest_text(url, "bad", tools=TOOLS, limits="{max_result_bytes: 1000}")
+        add(servers_dir, "bad", text + settings)
+        async with world(client, tmp_path, servers_dir) as here:
+            await here.lease({"bad": (["echo"], {"api_key": key, "place": "x"})})
+            asked = {"name": "echo", "arguments": {}, "_meta": {"progressToken": "p"}}
+            bodies = [(await here.ask("bad", "tools/call", asked)).body.decode() for _ in range(2)]
+    assert all("with [redacted]" in body and "CANARY" not in body for body in bodies)
+    assert "x[redacted]" in bodies[0]
