@@ -73,6 +73,12 @@ def bearer(headers: Headers) -> str:
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
+def credentials(headers: Headers) -> list[str]:
+    """Every text in which a token could be sent, whatever the scheme."""
+    sent = [value.partition(" ")[2].strip() for value in headers.getlist("authorization")]
+    return [token for token in (*sent, _basic_password(headers), *headers.getlist("x-api-key")) if token]
+
+
 def _basic_password(headers: Headers) -> str:
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":

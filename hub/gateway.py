@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 
 from starlette.datastructures import Headers
 
-from hub.access import Access, bearer
+from hub.access import Access, bearer, credentials
 from hub.audit import NOBODY, Audit, Caller
 from hub.errors import RequestError, RpcError
 from hub.gateway_calls import Calls
@@ -88,9 +88,8 @@ class Gateway:
         self._calls.end_of(integration)
 
     def bears_runner_token(self, scope: Message) -> bool:
-        """Whether a request elsewhere comes from a runner with a live lease."""
-        token = bearer(Headers(scope=scope))
-        return bool(token) and bool(self._leases.of_runner(digest_of(token)))
+        """Whether a request elsewhere bears, in whatever header, the token of a runner that has or had a lease."""
+        return any(self._leases.knows_runner(digest_of(token)) for token in credentials(Headers(scope=scope)))
 
     def _admitted(self, token: str, name: str) -> tuple[Front, list[HeldLease]] | None:
         """The integration and the runner's live leases, if one holds it; else an audit line says why not."""

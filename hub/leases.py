@@ -25,6 +25,9 @@ EXPIRY_S = 30.0
 MAX_LEASES = 1000
 MAX_BODY_BYTES = 256 * 1024
 
+MAX_KNOWN = 10_000
+"""Runners that are remembered as such after their last lease."""
+
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,4096}")
 
 
@@ -69,6 +72,7 @@ class Leases:
         self._clock = clock
         self._by_id: dict[str, HeldLease] = {}
         self._by_runner: dict[str, dict[str, HeldLease]] = {}
+        self._known: dict[str, None] = {}
         self._deleted: dict[str, float] = {}
         """Ids and until when they stay deleted: a put that was on its way then brings none back."""
 
@@ -100,7 +104,6 @@ class Leases:
 
     def delete(self, lease_id: str) -> None:
         """End a lease and its calls; an unknown one is gone already."""
-        self.expire()
         self._deleted[lease_id] = self._clock() + EXPIRY_S
         held = self._by_id.get(lease_id)
         if held is not None:
@@ -122,6 +125,10 @@ class Leases:
         now = self._clock()
         return [held for held in reversed(leases.values()) if held.expires_at > now]
 
+    def knows_runner(self, digest: str) -> bool:
+        """Whether a runner has, or had, a lease."""
+        return digest in self._known
+
     def close(self) -> None:
         """End all of them."""
         for held in list(self._by_id.values()):
@@ -132,6 +139,10 @@ class Leases:
             raise TooManyLeasesError(MAX_LEASES)
         held = HeldLease(lease_id, lease.runner, lease.user, lease.persona)
         self._by_id[lease_id] = held
+        self._known.pop(held.runner, None)
+        self._known[held.runner] = None
+        if len(self._known) > MAX_KNOWN:
+            del self._known[next(iter(self._known))]
         self._by_runner.setdefault(held.runner, {})[lease_id] = held
         return held
 

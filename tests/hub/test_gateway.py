@@ -316,6 +316,21 @@ async def test_a_runner_finds_nothing_else_on_the_hub(here: World) -> None:
     assert [line["outcome"] for line in here.lines] == ["other_route"] * 9
 
 
+@pytest.mark.requirement("gateway:runner-elsewhere")
+async def test_a_runners_token_is_known_after_its_turn_and_in_any_header(here: World) -> None:
+    await here.drop(await here.lease({"tools": ["echo"]}))
+    basic = base64.b64encode(f"x:{TOKEN}".encode()).decode()
+    for headers in (
+        [("Authorization", f"Bearer {TOKEN}")],
+        [("Authorization", "Bearer other"), ("Authorization", f"bearer  {TOKEN}")],
+        [("Authorization", f"Basic {basic}")],
+        [("X-Api-Key", TOKEN)],
+    ):
+        async with here.http.get(here.url + "/status", headers=headers) as answer:
+            assert answer.status == 404, headers
+    assert [line["outcome"] for line in here.lines] == ["other_route"] * 4
+
+
 async def test_a_page_of_elsewhere_is_refused(here: World) -> None:
     await here.lease({"tools": ["echo"]})
     for origin, status in (("http://evil.example", 403), ("http://localhost:1234", 200), ("null", 403)):

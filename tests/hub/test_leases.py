@@ -196,6 +196,14 @@ def test_a_put_that_comes_after_the_delete_brings_nothing_back(leases: Leases, c
     assert leases.put("a", lease("echo")) == EXPIRY_S
 
 
+def test_only_so_many_runners_are_remembered(leases: Leases, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.leases.MAX_KNOWN", 2)
+    for number in range(3):
+        leases.put(str(number), lease("echo", runner=f"{number:064x}"))
+        leases.delete(str(number))
+    assert [leases.knows_runner(f"{number:064x}") for number in range(4)] == [False, True, True, False]
+
+
 @pytest.mark.requirement("leases:routes")
 async def test_the_routes_want_the_key_a_host_and_a_body_of_some_size(here: World) -> None:
     lease_id = uuid.uuid4().hex
