@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,12 +42,19 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):  # 1e999: it would be written as Infinity, which is not JSON
+        raise ValueError("a number is too large")
+    return number
+
+
 _encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
-_decoder = json.JSONDecoder(parse_constant=_no_constant)
+_decoder = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
 
 
 def decoded(body: bytes) -> object:
-    """Strict JSON: UTF-8, no NaN. Raises ValueError or RecursionError."""
+    """Strict JSON: UTF-8, no NaN, no number that is infinite. Raises ValueError or RecursionError."""
     return _decoder.decode(body.decode("utf-8"))
 
 

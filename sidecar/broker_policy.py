@@ -9,6 +9,7 @@ addresses that the provider would fetch. Sources: the vendors' API references an
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Final, NoReturn, TypeAlias
@@ -90,7 +91,7 @@ class TooBig(Denied):
 def parse_body(raw: bytes) -> Body:
     """The JSON object of a request. The caller sends this object on, not ``raw``: what is checked is what is sent."""
     try:
-        body = json.loads(raw, parse_constant=_no_constant)
+        body = json.loads(raw, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError):
         raise Denied("json") from None
     if not isinstance(body, dict):
@@ -129,6 +130,13 @@ def passed_headers(dialect: Dialect, headers: Mapping[str, str]) -> dict[str, st
 def _deny(kind: str, name: object) -> NoReturn:
     shown = name if isinstance(name, str) and _FIELD_NAME.fullmatch(name) else "?"
     raise Denied(f"{kind} {shown}")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):  # it would be sent on as Infinity, which is not JSON
+        raise ValueError
+    return number
 
 
 def _no_constant(_: str) -> NoReturn:

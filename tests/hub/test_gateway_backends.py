@@ -30,6 +30,7 @@ BAD_BODIES: list[tuple[bytes, str, str]] = [
     (b'{"jsonrpc": "2.0", "id": ID, "result": {"content": "UPSTREAM"}}', "application/json", "bad_answer"),
     (b'{"jsonrpc": "2.0", "id": ID, "result": {"content": [{"type": "text", "text": 5}]}}', "text/plain", "bad_answer"),
     (b'{"jsonrpc": "2.0", "id": ID, "result": {"content": [], "a": NaN}}', "application/json", "bad_answer"),
+    (b'{"jsonrpc": "2.0", "id": ID, "result": {"content": [], "a": 1e999}}', "application/json", "bad_answer"),
     (b"[" * 200_000, "application/json", "bad_answer"),
     (b"\xff\xfe\x00", "application/json", "bad_answer"),
     (b"", "application/json", "bad_answer"),
