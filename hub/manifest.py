@@ -46,6 +46,14 @@ class HttpTransport(_Strict):
     type: Literal["http"]
     url: HttpUrl
 
+    @field_validator("url")
+    @classmethod
+    def _no_credentials(cls, url: HttpUrl) -> HttpUrl:
+        # The catalog and the status page show it, and calls would not send them.
+        if url.username or url.password:
+            raise ValueError("a user or password can't be part of it; make it a setting")
+        return url
+
 
 Transport = Annotated[PythonTransport | CommandTransport | HttpTransport, Field(discriminator="type")]
 

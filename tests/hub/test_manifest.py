@@ -50,6 +50,7 @@ def test_a_good_manifest_has_no_faults(tmp_path: Path) -> None:
         ("title: Demo\n", "", 1, "title: this key is missing"),
         ("title: Demo", "title: [", 5, "not valid YAML"),
         ("title: Demo", "title: Demo\ntitle: Again", 4, "the key is there twice (first in line 3)"),
+        ("type: python\n  port: 7101", "type: http\n  url: https://me:pw@x.test/mcp", 7, "make it a setting"),
         ("title: Demo", "title: &t Demo\ndocumentation: *t", 4, "aliases"),
         ("manifest_version: 1", "manifest_version: 2", 1, "manifest_version"),
         (GOOD, "- a\n- b\n", 1, "a mapping"),
