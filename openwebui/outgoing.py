@@ -10,13 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import SecretStr
-
 from . import request_rows as rows
 from .headers import persona_headers
 from .integration_tools import PREFIX as TOOL_PREFIX
 from .old_chats import SeenOn, ticked_on_page, too_young
-from .request_rows import StoredModel
+from .request_rows import StoredModel, StoredTools
 from .settings import Settings
 from .toggles import Switches, enabled_in, integrations_in, stored_persona, with_switches
 
@@ -63,29 +61,30 @@ class Outgoing:
         Raises:
             RefusedError: the request must not leave as it is.
         """
-        model = await rows.stored_model(call.model_id)
+        model, tools = await self._stored(call)
         persona = None
         if model is not None:
             stored = stored_persona(model.name, model.meta, model.params)
-            persona = with_switches(stored, await self._switches(call, model))
+            persona = with_switches(stored, await self._switches(call, model, tools.usable))
         held = rows.user_valves(call.user)
         on = frozenset() if call.is_task else enabled_in(persona or {})
         settings = {name: held.of(TOOL_PREFIX + name) for name in sorted(on)}
-        keys = await self._keys(rows.own_keys(held))
+        # The user's own keys, else the admin's, else those of the environment.
+        keys = {**self._settings.default_keys, **tools.default_keys, **rows.own_keys(held)}
         return persona_headers(call.model_id, persona, keys, {name: one for name, one in settings.items() if one})
 
-    async def _keys(self, own: Mapping[str, SecretStr]) -> dict[str, SecretStr]:
-        """The user's own keys, else the admin's, else those of the environment."""
-        return {**self._settings.default_keys, **await rows.default_keys(), **own}
+    async def _stored(self, call: Call) -> tuple[StoredModel | None, StoredTools]:
+        """The Model, and the tools that are ticked in it; a task uses no tool."""
+        async with rows.reading() as reading:
+            model = await reading.model(call.model_id)
+            ticked = model.ticked if model is not None and not call.is_task else frozenset()
+            return model, await reading.tools(ticked, call.user)
 
-    async def _switches(self, call: Call, model: StoredModel) -> Switches:
-        if call.is_task:  # it uses no tool
-            return Switches()
+    async def _switches(self, call: Call, model: StoredModel, ticked: frozenset[str]) -> Switches:
         sent = call.metadata.get("tool_ids")
-        wanted = integrations_in(sent)
-        ticked = await rows.usable(model.ticked, call.user)
-        if sent is None or call.several_models:
+        if call.is_task or sent is None or call.several_models:
             return Switches(ticked=ticked)
+        wanted = integrations_in(sent)
         before = self._seen.note(call.user.id, call.chat_id, wanted & ticked)
         missing = ticked - wanted
         added = await _added(call, model, missing - before) if missing - before else frozenset()

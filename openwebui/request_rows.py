@@ -1,4 +1,4 @@
-"""What one request needs of Open WebUI's tables, in as few reads as possible: each costs about a millisecond.
+"""What one request needs of Open WebUI's tables, in as few reads as possible: each costs most of a millisecond.
 
 Its accessors were functions that answer at once and are coroutines now, so each answer goes through :func:`_got`.
 """
@@ -6,9 +6,10 @@ Its accessors were functions that answer at once and are coroutines now, so each
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Collection, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import SecretStr
 
@@ -45,21 +46,76 @@ class UserValves:
 
     def of(self, tool_id: str) -> dict[str, SecretStr]:
         """Setting to value, the empty ones left out."""
-        from open_webui.utils.valves import decrypt_valves
-
-        values = decrypt_valves(self._held.get(tool_id))
-        return {key_of(name): value for name, value in _secrets(values).items()}
+        return {key_of(name): value for name, value in _decrypted(self._held.get(tool_id)).items()}
 
 
-async def stored_model(model_id: str) -> StoredModel | None:
-    """The row of a Model, None where there is none."""
-    from open_webui.models.models import Models
+@dataclass(frozen=True)
+class StoredTools:
+    """``usable``: of the integrations asked for, those whose tool this user may read and that are not gone."""
 
-    row = await _got(Models.get_model_by_id(model_id))
-    if row is None:
-        return None
-    meta = row.meta.model_dump()
-    return StoredModel(row.id, row.name, meta, row.params.model_dump(), integrations_in(meta.get("toolIds")))
+    usable: frozenset[str]
+    default_keys: Mapping[str, SecretStr]
+
+
+class Reading:
+    """One session with the database, for the reads of one request."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    async def model(self, model_id: str) -> StoredModel | None:
+        """The row of a Model, None where there is none."""
+        from open_webui.models.models import Model
+        from sqlalchemy import select
+
+        asked = select(Model.name, Model.meta, Model.params).where(Model.id == model_id)
+        row = (await self._session.execute(asked)).one_or_none()
+        if row is None:
+            return None
+        meta, params = row.meta or {}, row.params or {}
+        return StoredModel(model_id, row.name, meta, params, integrations_in(meta.get("toolIds")))
+
+    async def tools(self, names: Collection[str], user: Any) -> StoredTools:
+        """The tools of these integrations, and the one with the default keys."""
+        from open_webui.models.tools import Tool
+        from sqlalchemy import select
+
+        ids = [TOOL_PREFIX + name for name in names]
+        asked = select(Tool.id, Tool.user_id, Tool.meta, Tool.valves).where(Tool.id.in_([*ids, DEFAULT_KEYS]))
+        found = {row.id: row for row in await self._session.execute(asked)}
+        defaults = found.pop(DEFAULT_KEYS, None)
+        there = [row for row in found.values() if line_of((row.meta or {}).get("description") or "") != GONE]
+        public = await self._public([row.id for row in there])
+        usable = {row.id for row in there if row.id in public or await _may_read(row, user)}
+        return StoredTools(
+            usable=frozenset(tool_id.removeprefix(TOOL_PREFIX) for tool_id in usable),
+            default_keys=keys_in(_decrypted(defaults.valves if defaults is not None else None)),
+        )
+
+    async def _public(self, ids: Collection[str]) -> frozenset[str]:
+        """Those that everybody may read, which is nearly all: for them nobody's groups are looked up."""
+        from open_webui.models.access_grants import AccessGrant
+        from sqlalchemy import select
+
+        if not ids:
+            return frozenset()
+        asked = select(AccessGrant.resource_id).where(
+            AccessGrant.resource_type == "tool",
+            AccessGrant.resource_id.in_(ids),
+            AccessGrant.principal_type == "user",
+            AccessGrant.principal_id == "*",
+            AccessGrant.permission == "read",
+        )
+        return frozenset((await self._session.execute(asked)).scalars())
+
+
+@asynccontextmanager
+async def reading() -> AsyncIterator[Reading]:
+    """Open a session for one request's reads."""
+    from open_webui.internal.db import get_async_db
+
+    async with get_async_db() as session:
+        yield Reading(session)
 
 
 def user_valves(user: object) -> UserValves:
@@ -76,39 +132,18 @@ def own_keys(held: UserValves) -> dict[str, SecretStr]:
     return keys_in(held.of(USER_KEYS))
 
 
-async def default_keys() -> dict[str, SecretStr]:
-    """Provider to the key that an admin set for all users."""
-    from open_webui.models.tools import Tools
-
-    return keys_in(_secrets(await _got(Tools.get_tool_valves_by_id(DEFAULT_KEYS)) or {}))
-
-
 def keys_in(values: Mapping[str, SecretStr]) -> dict[str, SecretStr]:
     """Provider to key, from the fields of one of the two tools for provider keys."""
     return {name: values[field] for name, field in KEY_FIELDS.items() if field in values}
 
 
-async def usable(names: Collection[str], user: object) -> frozenset[str]:
-    """Of these integrations, those whose tool this user may read and whose folder is not gone."""
-    from open_webui.models.tools import Tools
-
-    if not names:
-        return frozenset()
-    rows = await _got(Tools.get_tools_by_ids([TOOL_PREFIX + name for name in names]))
-    there = [row for row in rows.values() if line_of(row.meta.description or "") != GONE]
-    allowed = [row for row in there if await _may_read(row, user)]
-    return frozenset(row.id.removeprefix(TOOL_PREFIX) for row in allowed)
-
-
-async def _may_read(row: object, user: object) -> bool:
+async def _may_read(row: Any, user: Any) -> bool:
     from open_webui.config import BYPASS_ADMIN_ACCESS_CONTROL
     from open_webui.models.access_grants import AccessGrants
 
-    user_id, role = user.id, user.role  # type: ignore[attr-defined]
-    if (role == "admin" and BYPASS_ADMIN_ACCESS_CONTROL) or row.user_id == user_id:  # type: ignore[attr-defined]
+    if (user.role == "admin" and BYPASS_ADMIN_ACCESS_CONTROL) or row.user_id == user.id:
         return True
-    tool_id: str = row.id  # type: ignore[attr-defined]
-    allowed = AccessGrants.has_access(user_id=user_id, resource_type="tool", resource_id=tool_id, permission="read")
+    allowed = AccessGrants.has_access(user_id=user.id, resource_type="tool", resource_id=row.id, permission="read")
     return bool(await _got(allowed))
 
 
@@ -130,6 +165,12 @@ async def versions(model_id: str) -> list[Version]:
     async with get_async_db() as session:
         rows = (await session.execute(asked.order_by(ModelHistory.created_at.desc()).limit(200))).all()
     return versions_of([(float(at), (snapshot or {}).get("meta") or {}) for at, snapshot in rows])
+
+
+def _decrypted(valves: object) -> dict[str, SecretStr]:
+    from open_webui.utils.valves import decrypt_valves
+
+    return _secrets(decrypt_valves(valves))
 
 
 def _secrets(values: Mapping[str, object]) -> dict[str, SecretStr]:
