@@ -1,30 +1,21 @@
-"""What one request needs of Open WebUI's tables, in as few reads as possible: each costs most of a millisecond.
-
-Its accessors were functions that answer at once and are coroutines now, so each answer goes through :func:`_got`.
-"""
+"""What one request needs of Open WebUI's tables, in as few reads as possible: each costs most of a millisecond."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import AsyncIterator, Awaitable, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import SecretStr
 
+from .accessors import got
 from .field_names import key_of
 from .integration_tools import PREFIX as TOOL_PREFIX
 from .old_chats import Version, versions_of
 from .provider_tools import DEFAULT_KEYS, KEY_FIELDS, USER_KEYS
 from .status_line import GONE, line_of
 from .toggles import integrations_in
-
-_T = TypeVar("_T")
-
-
-async def _got(answer: Awaitable[_T] | _T) -> _T:
-    return await answer if inspect.isawaitable(answer) else answer
 
 
 @dataclass(frozen=True)
@@ -144,14 +135,14 @@ async def _may_read(row: Any, user: Any) -> bool:
     if (user.role == "admin" and BYPASS_ADMIN_ACCESS_CONTROL) or row.user_id == user.id:
         return True
     allowed = AccessGrants.has_access(user_id=user.id, resource_type="tool", resource_id=row.id, permission="read")
-    return bool(await _got(allowed))
+    return bool(await got(allowed))
 
 
 async def chat_began_at(chat_id: str) -> float | None:
     """When a stored chat was made, None for one that is not stored."""
     from open_webui.models.chats import Chats
 
-    row = await _got(Chats.get_chat_by_id(chat_id)) if chat_id else None
+    row = await got(Chats.get_chat_by_id(chat_id)) if chat_id else None
     return None if row is None else float(row.created_at)
 
 

@@ -1,17 +1,13 @@
-"""Open WebUI's own tables, through its own accessors: the only module of the seeder that imports Open WebUI.
-
-Its accessors were functions that answer at once and are coroutines now, so each answer goes through :func:`_got`.
-"""
+"""Open WebUI's own tables, through its own accessors: the only module of the seeder that imports Open WebUI."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TypeVar
 
+from .accessors import got
 from .seed_connection import Connections
 from .tool_source import FIRST_LINES, MANIFEST
 from .wanted import WantedModel, WantedTool
@@ -28,11 +24,6 @@ _URLS, _KEYS, _CONFIGS, _ENABLE = (
     "openai.api_configs",
     "openai.enable",
 )
-_T = TypeVar("_T")
-
-
-async def _got(answer: Awaitable[_T] | _T) -> _T:
-    return await answer if inspect.isawaitable(answer) else answer
 
 
 @dataclass(frozen=True)
@@ -77,7 +68,7 @@ async def connections() -> tuple[Connections, bool]:
     """The OpenAI connections, and whether they are switched on at all."""
     from open_webui.models.config import Config
 
-    held = await _got(Config.get_many(_URLS, _KEYS, _CONFIGS, _ENABLE))
+    held = await got(Config.get_many(_URLS, _KEYS, _CONFIGS, _ENABLE))
     urls, keys, configs = held.get(_URLS) or (), held.get(_KEYS) or (), held.get(_CONFIGS) or {}
     return Connections(tuple(urls), tuple(keys), dict(configs)), bool(held.get(_ENABLE))
 
@@ -87,21 +78,21 @@ async def save_connections(wanted: Connections) -> None:
     from open_webui.models.config import Config
 
     values = {_URLS: list(wanted.urls), _KEYS: list(wanted.keys), _CONFIGS: dict(wanted.configs)}
-    await _got(Config.upsert(values))
+    await got(Config.upsert(values))
 
 
 async def forget_model_list(app: object) -> None:
     """Has the running app read its models anew, so that what was seeded can be picked at once."""
     from open_webui.routers import openai
 
-    await _got(openai.clear_models_cache(SimpleNamespace(app=app)))
+    await got(openai.clear_models_cache(SimpleNamespace(app=app)))
 
 
 async def tool(tool_id: str) -> ToolRow | None:
     """The tool of that id."""
     from open_webui.models.tools import Tools
 
-    row = await _got(Tools.get_tool_by_id(tool_id))
+    row = await got(Tools.get_tool_by_id(tool_id))
     return None if row is None else _tool_row(row)
 
 
@@ -109,7 +100,7 @@ async def tool_ids(prefix: str) -> tuple[str, ...]:
     """The ids of all tools that start with ``prefix``, sorted."""
     from open_webui.models.tools import Tools
 
-    rows = await _got(Tools.get_tools(defer_content=True))
+    rows = await got(Tools.get_tools(defer_content=True))
     return tuple(sorted(row.id for row in rows if row.id.startswith(prefix)))
 
 
@@ -119,18 +110,18 @@ async def add_tool(wanted: WantedTool, description: str, grants: Sequence[Grant]
 
     meta = ToolMeta(description=description, manifest=dict(MANIFEST), has_user_valves=wanted.has_user_valves)
     form = ToolForm(id=wanted.id, name=wanted.name, content=wanted.content, meta=meta, access_grants=list(grants))
-    await _got(Tools.insert_new_tool(OWNER, form, []))
+    await got(Tools.insert_new_tool(OWNER, form, []))
 
 
 async def set_tool_code(wanted: WantedTool) -> None:
     """Gives the tool its code anew, as a version of its history. Name, description and access stay."""
     from open_webui.models.tools import Tools
 
-    row = await _got(Tools.get_tool_by_id(wanted.id))
+    row = await got(Tools.get_tool_by_id(wanted.id))
     changed: dict[str, object] = {"content": wanted.content, "specs": []}
     if row is not None and row.meta.has_user_valves != wanted.has_user_valves:
         changed["meta"] = {**row.meta.model_dump(), "has_user_valves": wanted.has_user_valves}
-    await _got(Tools.update_tool_by_id(wanted.id, changed))
+    await got(Tools.update_tool_by_id(wanted.id, changed))
 
 
 async def set_tool_description(tool_id: str, change: Callable[[str], str]) -> None:
@@ -157,17 +148,17 @@ async def set_tool_access(tool_id: str, grants: Sequence[Grant]) -> None:
     """Replaces the tool's access by exactly these."""
     from open_webui.models.access_grants import AccessGrants
 
-    await _got(AccessGrants.set_access_grants("tool", tool_id, list(grants)))
+    await got(AccessGrants.set_access_grants("tool", tool_id, list(grants)))
 
 
 async def group_id(name: str, description: str) -> tuple[str, bool]:
     """The group of that name and whether it was made just now: with no members and no permissions of its own."""
     from open_webui.models.groups import GroupForm, Groups
 
-    found = next((group for group in await _got(Groups.get_all_groups()) if group.name == name), None)
+    found = next((group for group in await got(Groups.get_all_groups()) if group.name == name), None)
     if found is not None:
         return str(found.id), False
-    made = await _got(Groups.insert_new_group(OWNER, GroupForm(name=name, description=description, permissions={})))
+    made = await got(Groups.insert_new_group(OWNER, GroupForm(name=name, description=description, permissions={})))
     return str(made.id), True
 
 
@@ -175,7 +166,7 @@ async def present_models(ids: Iterable[str]) -> set[str]:
     """Those of the ids that have a row."""
     from open_webui.models.models import Models
 
-    return {model.id for model in await _got(Models.get_models_by_ids(list(ids)))}
+    return {model.id for model in await got(Models.get_models_by_ids(list(ids)))}
 
 
 async def add_model(wanted: WantedModel) -> None:
@@ -190,21 +181,21 @@ async def add_model(wanted: WantedModel) -> None:
         params=ModelParams(),
         access_grants=list(PUBLIC_READ),
     )
-    await _got(Models.insert_new_model(form, OWNER))
+    await got(Models.insert_new_model(form, OWNER))
 
 
 async def model_ids() -> tuple[str, ...]:
     """The ids of all models that have a row, sorted."""
     from open_webui.models.models import Models
 
-    return tuple(sorted(model.id for model in await _got(Models.get_all_models())))
+    return tuple(sorted(model.id for model in await got(Models.get_all_models())))
 
 
 async def people() -> tuple[Person, ...]:
     """All accounts."""
     from open_webui.models.users import Users
 
-    answer = await _got(Users.get_users())
+    answer = await got(Users.get_users())
     rows = answer["users"] if isinstance(answer, dict) else answer
     return tuple(
         Person(row.id, row.name or row.email, row.settings.model_dump() if row.settings else {}) for row in rows
@@ -215,7 +206,7 @@ async def admin_valves(tool_id: str) -> Mapping[str, object]:
     """The values that an admin set in a tool, in the clear."""
     from open_webui.models.tools import Tools
 
-    return await _got(Tools.get_tool_valves_by_id(tool_id)) or {}
+    return await got(Tools.get_tool_valves_by_id(tool_id)) or {}
 
 
 def version() -> str:
