@@ -66,6 +66,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "webui:only-the-sidecar": "no other connection, and no listing of models, gets a header of ours",
     "webui:refuses-to-load": "a router that has changed is refused by name, and Open WebUI does not start",
     "webui:first-chat": "a user enters a key in the stock UI, chats, and sees progress, the answer and a follow-up",
+    "webui:izzy-remembers": "in the stock UI Izzy goes on in one session, and a regenerated answer forks it",
     "webui:key-is-asked-for": "without a key the answer names the tool, the field and the place, and nothing is asked",
     "webui:locked-core": "a base model picked in the stock editor brings its template's locked core",
     "webui:on-without-a-tick": "what meta or the custom parameter switches on stays on without a tick",

@@ -198,6 +198,25 @@ async def test_an_old_draft_does_not_switch_a_new_tick_off(team: Team) -> None:
     await bob.shot("f-old-draft")
 
 
+@pytest.mark.requirement("webui:izzy-remembers")
+async def test_izzy_goes_on_where_the_chat_is_and_a_regenerated_answer_forks_it(team: Team) -> None:
+    bob = team.bob
+    await bob.new_chat("izzy")
+    await team.asked(bob, "The word is walnut", answers=1)
+    follow_up = await team.asked(bob, "Which word?", answers=2)
+    assert [item["role"] for item in follow_up.messages if item.get("role") != "developer"] == [
+        "user",
+        "assistant",
+        "user",
+    ]
+    await bob.page.get_by_role("button", name="Regenerate").last.click()
+    await bob.page.get_by_role("button", name="Try Again").or_(bob.page.get_by_text("Try Again")).first.click()
+    await bob.settled()
+    again = team.stage.provider.requests[-1]
+    assert len([item for item in again.messages if item.get("role") == "assistant"]) == 1
+    await bob.shot("i-izzy")
+
+
 @pytest.mark.requirement("webui:stop")
 async def test_stopping_an_answer_ends_the_providers_request(team: Team) -> None:
     bob, provider = team.bob, team.stage.provider
