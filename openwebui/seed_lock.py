@@ -29,16 +29,20 @@ class SeedLock:
     def take(self) -> bool:
         """Whether this process has it now. It does not wait.
 
-        Raises ``OSError`` when the file cannot be made.
+        Raises ``OSError`` when the file cannot be made, or its file system has no locks.
         """
         if self._file is not None:
             return True
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if not _lock(file):
-            os.close(file)
-            return False
-        self._file = file
-        return True
+        locked = False
+        try:
+            locked = _lock(file)
+        finally:
+            if not locked:
+                os.close(file)
+        if locked:
+            self._file = file
+        return locked
 
     def tell(self, state: SeedState) -> None:
         """Leaves the state for the other workers. Only while the lock is held."""

@@ -29,7 +29,8 @@ LARGEST = 8 * 1024 * 1024
 _REQUEST = aiohttp.ClientTimeout(total=REQUEST_S)
 _STREAM = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_S, sock_read=2.5 * HEARTBEAT_S)
 _T = TypeVar("_T")
-_UNREACHABLE = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
+# json answers what is nested too deeply with a RecursionError.
+_UNREACHABLE = (aiohttp.ClientError, TimeoutError, OSError, ValueError, RecursionError)
 
 
 @dataclass

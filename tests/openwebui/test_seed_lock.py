@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -62,3 +65,25 @@ def test_a_failure_counts_before_a_wait() -> None:
     assert judge(["Broken."], ["Waiting."], "r", "now") == SeedState("failed", "now", "r", "Broken. Waiting.")
     assert judge([], ["Waiting."], "r", "now").state == "waiting"
     assert judge([], [], "r", "now") == SeedState("seeded", "now", "r", "")
+
+
+@pytest.mark.requirement("seed:one_at_a_time")
+def test_a_file_system_without_locks_is_told_and_leaves_nothing_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[int] = []
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    def close(file: int, close: object = os.close) -> None:
+        closed.append(file)
+        close(file)  # type: ignore[operator]
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(os, "close", close)
+    lock = SeedLock(tmp_path)
+    with pytest.raises(OSError, match="No locks"):
+        lock.take()
+    assert len(closed) == 1
+    assert not lock.held

@@ -135,8 +135,9 @@ async def test_one_that_hangs_has_a_deadline(monkeypatch: pytest.MonkeyPatch) ->
         (Response("<html>", media_type="text/html"), "does not answer as it should"),
         (JSONResponse({"data": "x" * 100_000}), "answers with more than"),
         (RedirectResponse("http://127.0.0.1:9/"), "answers with HTTP 307"),
+        (Response("[" * 40_000, media_type="application/json"), "does not answer as it should"),
     ],
-    ids=["page", "flood", "redirect"],
+    ids=["page", "flood", "redirect", "nested"],
 )
 async def test_something_else_is_told(monkeypatch: pytest.MonkeyPatch, answer: Response, said: str) -> None:
     monkeypatch.setattr(module, "LARGEST", 50_000)
