@@ -31,6 +31,9 @@ DEFAULTS: Mapping[str, str] = MappingProxyType(
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "RAG_EMBEDDING_ENGINE": "openai",
+        # A file that a user attaches goes to the persona as it is. Else its text would go to an embedding service, and
+        # without a key for one no file could be read.
+        "BYPASS_EMBEDDING_AND_RETRIEVAL": "True",
         "RAG_EMBEDDING_MODEL_AUTO_UPDATE": "False",
         "RAG_RERANKING_MODEL_AUTO_UPDATE": "False",
         "WHISPER_MODEL_AUTO_UPDATE": "False",
@@ -63,6 +66,8 @@ def webui_environment(
     return {
         **DEFAULTS,
         "CORS_ALLOW_ORIGIN": ";".join(own_origins(settings)),
+        # Unsaid, it is api.openai.com, with an OPENAI_API_KEY of the operator's own shell.
+        "OPENAI_API_BASE_URLS": sidecar_base_urls(settings)[0],
         **users,
         **provider_keys,
         "PYTHONUNBUFFERED": "1",

@@ -144,6 +144,7 @@ async def _examined(up: Up, http: httpx.AsyncClient) -> None:
     keys = f"{url}/api/v1/tools/id/open_persona_provider_keys/valves/user/update"
     bearer = {"Authorization": f"Bearer {token}"}
     (await http.post(keys, json={"openai_api_key": "sk-canary-of-ada"}, headers=bearer)).raise_for_status()
+    await _attached(http, url, bearer)
     found = await up.doctor()
     assert found["Open WebUI"] == ("ok", f"{VERSION} answers at {url}")
     assert found["Open WebUI patch"] == ("ok", "is loaded")
@@ -151,6 +152,17 @@ async def _examined(up: Up, http: httpx.AsyncClient) -> None:
     assert found["Open WebUI tools"] == ("ok", "the two for provider keys, and 2 of integrations")
     assert found["keys of Ada"] == ("ok", "openai")
     assert "sk-canary" not in str(found)
+
+
+async def _attached(http: httpx.AsyncClient, url: str, bearer: dict[str, str]) -> None:
+    """A file that a user attaches is read here, and no provider but the sidecar is connected."""
+    file = {"file": ("notes.txt", b"Due on the first of May.", "text/plain")}
+    sent = await http.post(f"{url}/api/v1/files/?process_in_background=false", files=file, headers=bearer)
+    told = await http.get(f"{url}/api/v1/files/{sent.json()['id']}/process/status", headers=bearer)
+    assert told.json()["status"] == "completed"
+    connected = (await http.get(f"{url}/openai/config", headers=bearer)).json()["OPENAI_API_BASE_URLS"]
+    assert len(connected) == 1
+    assert "api.openai.com" not in connected[0]
 
 
 ADMIN = {"WEBUI_ADMIN_EMAIL": "admin@example.org", "WEBUI_ADMIN_PASSWORD": "a long enough password"}

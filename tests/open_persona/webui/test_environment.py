@@ -48,6 +48,15 @@ def test_it_finds_the_sidecar_and_the_hub_where_they_are() -> None:
 
 
 @pytest.mark.requirement("webui:environment")
+def test_no_provider_but_the_sidecar_is_connected_and_no_file_is_embedded_unless_the_user_says_so() -> None:
+    told = open_webui({"OPENAI_API_KEY": "sk-of-the-shell"}, sidecar_port=8123).environment
+    assert told["OPENAI_API_BASE_URLS"] == "http://127.0.0.1:8123/v1"
+    assert told["BYPASS_EMBEDDING_AND_RETRIEVAL"] == "True"
+    own = {"OPENAI_API_BASE_URLS": "https://llm.example.org/v1", "BYPASS_EMBEDDING_AND_RETRIEVAL": "False"}
+    assert own.items() <= open_webui(own).environment.items()
+
+
+@pytest.mark.requirement("webui:environment")
 def test_the_users_own_variables_win_over_defaults_and_not_over_what_must_be_so() -> None:
     users = {
         "WEBUI_ADMIN_EMAIL": "admin@example.org",
