@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 
 from pydantic import SecretStr
 
-from hub.wire import CatalogView, Lease, LeaseGrant
+from hub.wire import CatalogView, IntegrationView, Lease, LeaseGrant
 from sidecar.errors import HubError
 from sidecar.hub_client import HubClient
 from sidecar.personas import Persona, allowed_tools
@@ -31,12 +31,13 @@ Settings = Mapping[str, Mapping[str, SecretStr]]
 def make_lease(
     *, persona: Persona, catalog: CatalogView | None, user: str, token: SecretStr, settings: Settings
 ) -> Lease | None:
-    """What the turn may reach, or None when that is nothing. Settings of what it may not reach stay out."""
+    """What the turn may reach, or None when that is nothing. Settings of what it may not reach stay out, and so does
+    one that no user has a say in: people can store any name beside those of the form."""
     if catalog is None:
         return None
-    answering = {view.name for view in catalog.integrations if view.answers}
+    answering = {view.name: view for view in catalog.integrations if view.answers}
     grants = tuple(
-        LeaseGrant(integration=name, tools=tools, settings=dict(settings.get(name, {})))
+        LeaseGrant(integration=name, tools=tools, settings=_users_own(answering[name], settings.get(name, {})))
         for name, tools in allowed_tools(persona, catalog).items()
         if name in answering
     )
@@ -44,6 +45,12 @@ def make_lease(
         return None
     runner = hashlib.sha256(token.get_secret_value().encode()).hexdigest()
     return Lease(runner=runner, user=user, persona=persona.id, grants=grants)
+
+
+def _users_own(view: IntegrationView, given: Mapping[str, SecretStr]) -> dict[str, SecretStr]:
+    """Of the values that came with the request, those of the settings that the manifest leaves to users."""
+    users = {setting.key for setting in view.settings if setting.scope == "user"}
+    return {key: value for key, value in given.items() if key in users}
 
 
 @asynccontextmanager

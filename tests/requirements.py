@@ -147,6 +147,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "leases:end-at-once": "with its lease a call ends and the door shuts",
     "leases:expire": "a lease expires 30 s after its last put and ends its calls",
     "leases:own-calls": "a deleted lease ends its own calls alone",
+    "leases:users-settings": "a lease holds of a user's values only those of settings that the manifest leaves to users",
     "leases:routes": "the lease routes want key, host, origin and a bounded body",
     "ssrf:addresses": "private networks are allowed; metadata and link-local addresses are not, by literal or by name",
     "ssrf:probe": "a probe of a forbidden address connects to nothing and says so",

@@ -12,10 +12,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from hub.manifest import Setting
 from hub.wire import Lease
 from sidecar.hub_client import HubClient
-from sidecar.leases import held
+from sidecar.leases import held, make_lease
+from sidecar.personas import Persona, read_meta
 from tests.fakes.asgi_server import serve_app
+from tests.sidecar.builders import catalog, integration
 
 LEASE = Lease(runner="0" * 64, user="u", persona="p")
 
@@ -66,3 +69,19 @@ async def test_a_turn_that_is_stopped_while_its_lease_is_put_leaves_none() -> No
         await asyncio.wait((running,), timeout=5)
         hub.go_on.set()
         assert [method for method, _ in hub.seen] == ["PUT", "DELETE"]
+
+
+@pytest.mark.requirement("leases:users-settings")
+def test_only_the_settings_that_a_manifest_leaves_to_users_are_in_it() -> None:
+    declared = (Setting(key="api_key", title="Key"), Setting(key="base_url", title="Address", scope="deployment"))
+    view = integration("alpha", {"search": "read"}).model_copy(update={"settings": declared})
+    given = {name: SecretStr("x") for name in ("api_key", "base_url", "unheard_of")}
+    lease = make_lease(
+        persona=Persona("p", "P", "m", meta=read_meta({"integrations": {"alpha": {"enabled": True}}})),
+        catalog=catalog(view),
+        user="u",
+        token=SecretStr("t"),
+        settings={"alpha": given},
+    )
+    assert lease is not None
+    assert [set(grant.settings) for grant in lease.grants] == [{"api_key"}]
