@@ -71,14 +71,19 @@ def persona_headers(
     """
     if model_id and printable(model_id, MAX_ID_CHARS) != model_id:
         raise ModelAtFaultError(
-            "The id of this Model can't be sent. An admin gives it one of plain letters and digits."
+            "The id of this Model holds characters that can't be sent, and an id can't be changed. Ask an admin to clone "
+            "the Model and give the copy an id of plain letters and digits."
         )
     headers = {MODEL: model_id}
     if persona is not None:
-        headers[META] = _encoded(persona, "The settings of this Model (open_persona)")
+        headers[META] = _encoded(
+            persona, "The settings of this Model (open_persona)", "Ask an admin to shorten its custom parameter or meta."
+        )
     if shown := {name: _shown(values) for name, values in settings.items()}:
         headers[SETTINGS] = _encoded(
-            {name: values for name, values in shown.items() if values}, "Your settings of the integrations"
+            {name: values for name, values in shown.items() if values},
+            "Your settings of the integrations",
+            "Shorten them: Integrations > Tools > the sliders icon (Valves) next to each.",
         )
     for provider in PROVIDERS:
         if provider in keys and (key := printable(keys[provider].get_secret_value(), MAX_KEY_CHARS)):
@@ -97,12 +102,10 @@ def _shown(values: Mapping[str, SecretStr]) -> dict[str, str]:
     return {key: value for key, value in plain.items() if value}
 
 
-def _encoded(value: Mapping[str, object], what: str) -> str:
+def _encoded(value: Mapping[str, object], what: str, mend: str) -> str:
     text = base64.b64encode(json.dumps(value).encode()).decode()
     if len(text) > MAX_B64_CHARS:
-        raise TooLargeError(
-            f"{what} have {len(text)} characters in a header; {MAX_B64_CHARS} are carried. Shorten them."
-        )
+        raise TooLargeError(f"{what} have {len(text)} characters in a header; {MAX_B64_CHARS} are carried. {mend}")
     return text
 
 

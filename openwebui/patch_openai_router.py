@@ -13,12 +13,13 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
+from traceback import format_tb
 from types import ModuleType
 from typing import Any
 
 from .headers import USER, ids_in, is_sidecar, without_ours
 from .outgoing import Call, Outgoing
-from .request_errors import RefusedError
+from .request_errors import RefusedError, UnreadableError
 from .settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -101,6 +102,10 @@ async def _told(outgoing: Outgoing, call: Call) -> dict[str, str]:
         return await outgoing.headers(call)
     except RefusedError as error:
         raise HTTPException(400, str(error)) from None
+    except Exception as error:  # noqa: BLE001 - Open WebUI's own errors have no common root
+        # Not the error's text: a database error quotes statements and values, and the chat would show it.
+        logger.error("the headers of a request: %s\n%s", type(error).__name__, "".join(format_tb(error.__traceback__)))
+        raise HTTPException(503, str(UnreadableError())) from None
 
 
 def _model_of(request: Any) -> str:

@@ -41,7 +41,8 @@ def notices(persona: Persona, catalog: CatalogView | None) -> list[str]:
         if name in titles
     ]
     return lines + [
-        f"{titles[name]} is on: this persona got it after this chat began. To go without it, start a new chat."
+        f"{titles[name]} is on: this persona got it after this chat began. To go without it, start a new chat and "
+        "switch it off there."
         for name in told.added
         if name in titles
     ]

@@ -64,6 +64,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "webui:headers": "each chat and task call carries the headers of its own user, chat and Model",
     "webui:old-drafts": "a chat or page that is older than a tick does not switch it off",
     "webui:only-the-sidecar": "no other connection, and no listing of models, gets a header of ours",
+    "webui:unreadable": "where what is stored can't be read, nothing is sent, and the answer says what to do",
     "webui:refuses-to-load": "a router that has changed is refused by name, and Open WebUI does not start",
     "webui:first-chat": "a user enters a key in the stock UI, chats, and sees progress, the answer and a follow-up",
     "webui:izzy-remembers": "in the stock UI Izzy goes on in one session, and a regenerated answer forks it",

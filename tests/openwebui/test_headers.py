@@ -84,9 +84,12 @@ def test_a_persona_without_settings_is_still_a_persona_and_no_model_is_none() ->
 
 @pytest.mark.requirement("webui:header-values")
 def test_what_would_change_the_rights_is_refused_and_not_left_out() -> None:
-    with pytest.raises(TooLargeError, match="Shorten"):
+    with pytest.raises(TooLargeError, match="Ask an admin to shorten"):
         persona_headers("m", {"persona": "x" * 30_000}, {}, {})
-    with pytest.raises(ModelAtFaultError, match="id of this Model"):
+    many = {f"s{number}": SecretStr("x" * 4000) for number in range(9)}
+    with pytest.raises(TooLargeError, match="Integrations > Tools"):
+        persona_headers("m", {}, {}, {"instrumentl": many})
+    with pytest.raises(ModelAtFaultError, match="clone the Model"):
         persona_headers("mö", {}, {}, {})
 
 

@@ -146,6 +146,28 @@ async def test_a_refusal_is_an_answer_that_the_user_reads(monkeypatch: pytest.Mo
     assert (caught.value.status_code, caught.value.detail) == (400, "Mend it.")
 
 
+@pytest.mark.requirement("webui:unreadable")
+async def test_what_can_not_be_read_sends_nothing_and_shows_no_statement(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from fastapi import HTTPException
+
+    said = "[SQL: SELECT tool.valves] sk-canary"
+
+    async def fail(*_: object) -> dict[str, str]:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(Outgoing, "headers", fail)
+    module = router()
+    install(module)
+    with pytest.raises(HTTPException) as raised:
+        await completed(module, {"model": "izzy", "metadata": {}})
+    assert raised.value.status_code == 503
+    assert "Try again" in raised.value.detail
+    assert "sk-canary" not in raised.value.detail + caplog.text
+    assert "RuntimeError" in caplog.text
+
+
 async def _without_metadata(request: Any, url: Any, key: Any = None, config: Any = None, user: Any = None) -> Any: ...
 
 

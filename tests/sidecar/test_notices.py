@@ -20,6 +20,7 @@ def test_each_switch_that_does_nothing_and_each_that_is_new_has_its_line() -> No
     lacking, added = told(lacking=["alpha"], added=["beta"])
     assert lacking == "Alpha is not part of this persona, so switching it on does nothing."
     assert added.startswith("Beta is on: this persona got it after this chat began.")
+    assert added.endswith("start a new chat and switch it off there.")
 
 
 def test_a_name_that_nobody_knows_is_not_repeated() -> None:
