@@ -71,13 +71,15 @@ def persona_headers(
     """
     if model_id and printable(model_id, MAX_ID_CHARS) != model_id:
         raise ModelAtFaultError(
-            "The id of this Model holds characters that can't be sent, and an id can't be changed. Ask an admin to clone "
-            "the Model and give the copy an id of plain letters and digits."
+            "The id of this Model holds characters that can't be sent, and an id can't be changed. Ask an admin to "
+            "clone the Model and give the copy an id of plain letters and digits."
         )
     headers = {MODEL: model_id}
     if persona is not None:
         headers[META] = _encoded(
-            persona, "The settings of this Model (open_persona)", "Ask an admin to shorten its custom parameter or meta."
+            persona,
+            "The settings of this Model (open_persona)",
+            "Ask an admin to shorten its custom parameter or meta.",
         )
     if shown := {name: _shown(values) for name, values in settings.items()}:
         headers[SETTINGS] = _encoded(

@@ -16,7 +16,7 @@ from .integration_tools import PREFIX as TOOL_PREFIX
 from .old_chats import SeenOn, ticked_on_page, too_young
 from .request_rows import StoredModel, StoredTools
 from .settings import Settings
-from .toggles import Switches, enabled_in, integrations_in, stored_persona, with_switches
+from .toggles import Switches, enabled_in, integrations_in, limited_to, stored_persona, with_switches
 
 CHAT_PATHS = ("/api/chat/completions", "/api/v1/chat/completions")
 BODY_S = 1.0
@@ -61,11 +61,12 @@ class Outgoing:
         Raises:
             RefusedError: the request must not leave as it is.
         """
-        model, tools = await self._stored(call)
+        model, said, tools = await self._stored(call)
         persona = None
         if model is not None:
-            stored = stored_persona(model.name, model.meta, model.params)
-            persona = with_switches(stored, await self._switches(call, model, tools.usable))
+            # A user who makes a Model gives it no more than the user who chats may have.
+            stored = said if model.by_admin else limited_to(said, tools.usable)
+            persona = with_switches(stored, await self._switches(call, model, tools.usable & model.ticked))
         held = rows.user_valves(call.user)
         on = frozenset() if call.is_task else enabled_in(persona or {})
         settings = {name: held.of(TOOL_PREFIX + name) for name in sorted(on)}
@@ -73,12 +74,15 @@ class Outgoing:
         keys = {**self._settings.default_keys, **tools.default_keys, **rows.own_keys(held)}
         return persona_headers(call.model_id, persona, keys, {name: one for name, one in settings.items() if one})
 
-    async def _stored(self, call: Call) -> tuple[StoredModel | None, StoredTools]:
-        """The Model, and the tools that are ticked in it; a task uses no tool."""
+    async def _stored(self, call: Call) -> tuple[StoredModel | None, dict[str, object], StoredTools]:
+        """The Model, what it says, and the tools that count for it; a task uses no tool."""
         async with rows.reading() as reading:
             model = await reading.model(call.model_id)
-            ticked = model.ticked if model is not None and not call.is_task else frozenset()
-            return model, await reading.tools(ticked, call.user)
+            if model is None:
+                return None, {}, await reading.tools(frozenset(), call.user)
+            said = stored_persona(model.name, model.meta, model.params)
+            asked = model.ticked if model.by_admin else model.ticked | enabled_in(said)
+            return model, said, await reading.tools(frozenset() if call.is_task else asked, call.user)
 
     async def _switches(self, call: Call, model: StoredModel, ticked: frozenset[str]) -> Switches:
         sent = call.metadata.get("tool_ids")

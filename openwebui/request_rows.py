@@ -16,17 +16,20 @@ from .old_chats import Version, versions_of
 from .provider_tools import DEFAULT_KEYS, KEY_FIELDS, USER_KEYS
 from .status_line import GONE, line_of
 from .toggles import integrations_in
+from .webui_tables import OWNER
 
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A Model as it is stored. ``ticked`` are the integrations whose tools an admin ticked."""
+    """A Model as it is stored. ``ticked`` are the integrations whose tools are ticked in it; ``by_admin``: it belongs
+    to an admin or to the seeder, and to no user who may make Models of their own."""
 
     id: str
     name: str
     meta: Mapping[str, object]
     params: Mapping[str, object] = field(repr=False)
     ticked: frozenset[str]
+    by_admin: bool
 
 
 @dataclass(frozen=True)
@@ -57,14 +60,16 @@ class Reading:
     async def model(self, model_id: str) -> StoredModel | None:
         """The row of a Model, None where there is none."""
         from open_webui.models.models import Model
+        from open_webui.models.users import User
         from sqlalchemy import select
 
-        asked = select(Model.name, Model.meta, Model.params).where(Model.id == model_id)
-        row = (await self._session.execute(asked)).one_or_none()
+        asked = select(Model.name, Model.meta, Model.params, Model.user_id, User.role).where(Model.id == model_id)
+        row = (await self._session.execute(asked.outerjoin(User, User.id == Model.user_id))).one_or_none()
         if row is None:
             return None
         meta, params = row.meta or {}, row.params or {}
-        return StoredModel(model_id, row.name, meta, params, integrations_in(meta.get("toolIds")))
+        by_admin = row.role == "admin" or row.user_id == OWNER
+        return StoredModel(model_id, row.name, meta, params, integrations_in(meta.get("toolIds")), by_admin)
 
     async def tools(self, names: Collection[str], user: Any) -> StoredTools:
         """The tools of these integrations, and the one with the default keys."""

@@ -57,6 +57,15 @@ def stored_persona(name: str, meta: Mapping[str, object], params: Mapping[str, o
     return _merged(base, _custom(name, custom.get(KEY) if isinstance(custom, Mapping) else None))
 
 
+def limited_to(persona: Mapping[str, object], usable: frozenset[str]) -> dict[str, object]:
+    """The persona with every integration off that it has on and that is not in ``usable``."""
+    toggles = persona.get("integrations")
+    off = enabled_in(persona) - usable
+    if not off or not isinstance(toggles, Mapping):
+        return dict(persona)
+    return {**persona, "integrations": {**toggles, **{name: {**toggles[name], "enabled": False} for name in off}}}
+
+
 def with_switches(persona: Mapping[str, object], switches: Switches) -> dict[str, object]:
     """The persona with ticks and switches folded in.
 

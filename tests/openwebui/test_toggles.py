@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openwebui.request_errors import ModelAtFaultError
-from openwebui.toggles import Switches, enabled_in, integrations_in, stored_persona, with_switches
+from openwebui.toggles import Switches, enabled_in, integrations_in, limited_to, stored_persona, with_switches
 
 NAMES = st.frozensets(st.sampled_from(["instrumentl", "grants_gov", "web", "x"]))
 MAYBE = st.dictionaries(
@@ -38,6 +38,17 @@ def test_a_user_switches_off_what_is_ticked_and_nothing_else_and_nothing_on() ->
     said = {"integrations": {"a": {"enabled": True}, "b": {"enabled": True}}}
     assert on(said, ticked={"a"}, off={"a", "b"}) == {"b"}
     assert on({}, wanted={"a"}) == frozenset()
+
+
+@given(said=MAYBE, usable=NAMES)
+def test_a_limit_leaves_on_what_is_usable_and_changes_nothing_else(
+    said: dict[str, object], usable: frozenset[str]
+) -> None:
+    meta: dict[str, object] = {"integrations": said, "model": "m"}
+    limited = limited_to(meta, usable)
+    assert enabled_in(limited) == enabled_in(meta) & usable
+    assert limited["model"] == "m"
+    assert limited_to({"integrations": "odd"}, usable) == {"integrations": "odd"}
 
 
 @given(said=MAYBE, ticked=NAMES, off=NAMES, added=NAMES, wanted=NAMES)

@@ -243,6 +243,27 @@ async def test_a_tool_that_a_client_lists_is_not_switched_on(wire: Wire) -> None
     assert SETTINGS not in request.headers
 
 
+@pytest.mark.requirement("webui:users-models")
+async def test_a_model_of_a_users_own_has_on_only_what_its_user_may_use(wire: Wire) -> None:
+    permissions = await asyncio.to_thread(wire.webui.get, "/api/v1/users/default/permissions")
+    permissions["workspace"]["models"] = True
+    await asyncio.to_thread(wire.webui.post, "/api/v1/users/default/permissions", permissions)
+    both = {name: {"enabled": True} for name in ("grants_gov", "instrumentl")}
+    own = {**model("bobs-own", {"open_persona": {"integrations": both}}), "access_grants": []}
+    await asyncio.to_thread(wire.webui.post, "/api/v1/models/create", own, wire.bob)
+    await asyncio.to_thread(wire.webui.get, "/api/models?refresh=true")
+    access = f"/api/v1/tools/id/{GRANTS}/access/update"
+    everybody = [{"principal_type": "user", "principal_id": "*", "permission": "read"}]
+    await asyncio.to_thread(wire.webui.post, access, {"access_grants": []})
+    try:
+        told = decoded(await wire.sent("/api/chat/completions", {"model": "bobs-own"}), META)
+    finally:
+        await asyncio.to_thread(wire.webui.post, access, {"access_grants": everybody})
+    assert told["integrations"] == {"grants_gov": {"enabled": False}, "instrumentl": {"enabled": True}}
+    told = decoded(await wire.sent("/api/chat/completions", {"model": "bobs-own"}), META)
+    assert told["integrations"] == both
+
+
 async def test_a_wrong_custom_parameter_is_an_answer_that_names_it(wire: Wire) -> None:
     typed = {"custom_params": {"open_persona": "{not json"}}
     await asyncio.to_thread(wire.webui.post, "/api/v1/models/create", model("broken", params=typed))
