@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from .toggles import integrations_in
 
 MAX_CHATS = 10_000
+MAX_ID_CHARS = 256
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class SeenOn:
 
     def note(self, user_id: str, chat_id: str, on: frozenset[str]) -> frozenset[str]:
         """Adds ``on``, and gives what the chat had on before."""
-        if not chat_id:
+        if not chat_id or len(chat_id) > MAX_ID_CHARS:
             return frozenset()
         before = self._chats.pop((user_id, chat_id), frozenset())
         self._chats[user_id, chat_id] = before | on

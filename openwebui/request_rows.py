@@ -14,9 +14,13 @@ from .field_names import key_of
 from .integration_tools import PREFIX as TOOL_PREFIX
 from .old_chats import Version, versions_of
 from .provider_tools import DEFAULT_KEYS, KEY_FIELDS, USER_KEYS
+from .request_errors import LostKeyError
 from .status_line import GONE, line_of
 from .toggles import integrations_in
 from .webui_tables import OWNER
+
+EMPTY_CHARS = 100
+"""The length of a Fernet token of ``{}``, which is what is stored of an empty form."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,16 @@ class UserValves:
     _held: Mapping[str, object] = field(repr=False)
 
     def of(self, tool_id: str) -> dict[str, SecretStr]:
-        """Setting to value, the empty ones left out."""
-        return {key_of(name): value for name, value in _decrypted(self._held.get(tool_id)).items()}
+        """Setting to value, the empty ones left out.
+
+        Raises:
+            LostKeyError: something is stored and can't be decrypted. Without it a user would go on with others' keys.
+        """
+        stored = self._held.get(tool_id)
+        values = _decrypted(stored)
+        if not values and isinstance(stored, str) and len(stored) > EMPTY_CHARS:
+            raise LostKeyError
+        return {key_of(name): value for name, value in _secrets(values).items()}
 
 
 @dataclass(frozen=True)
@@ -85,7 +97,7 @@ class Reading:
         usable = {row.id for row in there if row.id in public or await _may_read(row, user)}
         return StoredTools(
             usable=frozenset(tool_id.removeprefix(TOOL_PREFIX) for tool_id in usable),
-            default_keys=keys_in(_decrypted(defaults.valves if defaults is not None else None)),
+            default_keys=keys_in(_secrets(_decrypted(defaults.valves if defaults is not None else None))),
         )
 
     async def _public(self, ids: Collection[str]) -> frozenset[str]:
@@ -163,10 +175,12 @@ async def versions(model_id: str) -> list[Version]:
     return versions_of([(float(at), (snapshot or {}).get("meta") or {}) for at, snapshot in rows])
 
 
-def _decrypted(valves: object) -> dict[str, SecretStr]:
+def _decrypted(valves: object) -> Mapping[str, object]:
+    """What Open WebUI has stored, in the clear; nothing where it can't be decrypted."""
     from open_webui.utils.valves import decrypt_valves
 
-    return _secrets(decrypt_valves(valves))
+    values = decrypt_valves(valves)
+    return values if isinstance(values, Mapping) else {}
 
 
 def _secrets(values: Mapping[str, object]) -> dict[str, SecretStr]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from .headers import is_sidecar
 from .seed_models import BARE
 from .settings import Settings
 
@@ -23,6 +24,8 @@ HEADERS = {
 """Open WebUI fills these in, and sends them to this connection alone."""
 
 _NEW: Mapping[str, object] = {"enable": True, "tags": [], "connection_type": "external"}
+_OTHER_API = ("api_type", "azure", "api_version", "provider")
+"""Whatever would make Open WebUI speak another API than chat completions."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Connections:
 
     def position(self, base_urls: Sequence[str]) -> int | None:
         """Where the first connection stands whose URL is one of these."""
-        return next((index for index, url in enumerate(self.urls) if url.rstrip("/") in base_urls), None)
+        return next((index for index, url in enumerate(self.urls) if is_sidecar(url, base_urls)), None)
 
     def config(self, index: int) -> dict[str, object]:
         held = self.configs.get(str(index), self.configs.get(self.urls[index], {}))
@@ -52,7 +55,7 @@ def with_sidecar(connections: Connections, settings: Settings, listed: Sequence[
         connections = replace(connections, urls=(*connections.urls, settings.sidecar_base_urls[0]))
         config = dict(_NEW)
     else:
-        config = connections.config(index)
+        config = {key: value for key, value in connections.config(index).items() if key not in _OTHER_API}
     config |= {
         "model_ids": _model_ids(config.get("model_ids"), listed),
         "headers": dict(HEADERS),

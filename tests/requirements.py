@@ -71,6 +71,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "webui:izzy-remembers": "in the stock UI Izzy goes on in one session, and a regenerated answer forks it",
     "webui:key-is-asked-for": "without a key the answer names the tool, the field and the place, and nothing is asked",
     "webui:locked-core": "a base model picked in the stock editor brings its template's locked core",
+    "webui:lost-keys": "a user's keys that cannot be decrypted are an error, and no other key is used for them",
     "webui:on-without-a-tick": "what meta or the custom parameter switches on stays on without a tick",
     "webui:own-keys": "two users at once each use their own key and see their own answer alone",
     "webui:stop": "stopping an answer in the browser ends the provider's request within two seconds",

@@ -273,3 +273,16 @@ async def test_a_wrong_custom_parameter_is_an_answer_that_names_it(wire: Wire) -
     told = wire.page.page.locator("#messages-container").get_by_text("custom parameter open_persona")
     await expect(told).to_be_visible(timeout=ANSWER_MS)
     assert len(wire.sidecar.requests) == before
+
+
+@pytest.mark.requirement("webui:lost-keys")
+async def test_keys_that_can_not_be_read_any_more_are_not_replaced_by_the_admins(wire: Wire) -> None:
+    zoe = await asyncio.to_thread(wire.webui.add_user, "zoe")
+    unreadable = {"tools": {"valves": {"open_persona_provider_keys": "gAAAAA" + "b" * 114}}}
+    wire.webui.post("/api/v1/users/user/settings/update", unreadable, zoe)
+    before = len(wire.sidecar.requests)
+    body = {"model": "letters", "messages": SAID, "stream": False}
+    answer = await asyncio.to_thread(zoe.post, f"{wire.webui.url}/api/chat/completions", json=body)
+    assert answer.status_code == 400
+    assert "Enter it again" in answer.text
+    assert len(wire.sidecar.requests) == before
