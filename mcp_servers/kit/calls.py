@@ -85,6 +85,15 @@ class Fetched:
     stale: bool = False
 
 
+@dataclass(frozen=True)
+class Download:
+    """A file as it came. ``media_type`` is what was said of it, without parameters, in lower case."""
+
+    content: bytes
+    media_type: str
+    provenance: Provenance
+
+
 def _digest(secret: str) -> str:
     """Differs in each process, so that a digest in a dump tells nothing about a key."""
     return hmac.new(_SALT, secret.encode(), hashlib.sha256).hexdigest()[:32]

@@ -13,6 +13,7 @@
     │   ├── RateLimited          rate_limited          the upstream says 429, or our own limit is used up
     │   ├── UpstreamUnavailable  upstream_unavailable  5xx, not JSON, a broken connection, an in-band failure
     │   ├── UpstreamRefused      upstream_unavailable  an answer that asking again won't change: 400, a foreign redirect
+    │   │   └── AnswerTooBig     upstream_unavailable  an answer over our own size limit
     │   └── UpstreamTimeout      timeout               no answer within the deadline
     ├── InvalidArgument          invalid_argument      names the field, its valid values, the next call
     ├── Unsupported              unsupported           the upstream cannot do that
@@ -119,6 +120,10 @@ class UpstreamUnavailable(UpstreamError):
 class UpstreamRefused(UpstreamError):
     code: Code = "upstream_unavailable"
     default_what_to_do = "Go on without this source, say so, and tell the operator of this deployment."
+
+
+class AnswerTooBig(UpstreamRefused):
+    """More than we read. A tool that reads files says instead how much that is."""
 
 
 class UpstreamTimeout(UpstreamError):

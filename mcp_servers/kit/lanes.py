@@ -52,7 +52,7 @@ class Lanes:
                 async with asyncio.timeout(deadline.remaining()):
                     await lane.slots.acquire()
             except TimeoutError as error:
-                raise UpstreamTimeout("Earlier calls with this key have not ended yet.") from error
+                raise UpstreamTimeout("Earlier calls have not ended yet.") from error
             try:
                 await self._token(lane, deadline)
                 yield
@@ -65,7 +65,7 @@ class Lanes:
         now = self._clock.monotonic()
         wait = lane.wait_s(now)
         if wait > deadline.remaining():
-            raise RateLimited("Too many calls with this key in a short time.", retry_after_s=wait)
+            raise RateLimited("Too many calls in a short time.", retry_after_s=wait)
         lane.take(now)
         if wait > 0:
             await self._clock.sleep(wait)

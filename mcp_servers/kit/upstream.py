@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
 
 import httpx
 from pydantic import JsonValue
 
 from mcp_servers.kit.cache import CacheEntry, CacheKey, ResponseCache
-from mcp_servers.kit.calls import ANONYMOUS, Check, Credential, Fetched, Policy, Request
+from mcp_servers.kit.calls import ANONYMOUS, Check, Credential, Download, Fetched, Policy, Request
 from mcp_servers.kit.clock import Clock, Deadline, SystemClock
 from mcp_servers.kit.errors import (
     Code,
@@ -26,7 +27,9 @@ from mcp_servers.kit.results import Provenance
 from mcp_servers.kit.retry import backoff_s
 from mcp_servers.kit.wire import Wire
 
-__all__ = ["ANONYMOUS", "Check", "Credential", "Fetched", "Policy", "Request", "Upstream"]
+__all__ = ["ANONYMOUS", "Check", "Credential", "Download", "Fetched", "Policy", "Request", "Upstream"]
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +98,7 @@ class Upstream:
         if entry is not None and self._age(entry) <= ttl_s:
             return self._from_cache(entry)
         try:
-            value, size = await self._with_retries(request, credential, deadline or self.deadline(), check)
+            value, size = await self._read(request, credential, deadline or self.deadline(), check)
         except (InvalidCredentials, PlanRequired):
             self._cache.forget(credential.digest)
             raise
@@ -111,6 +114,22 @@ class Upstream:
             self._cache.put(key, CacheEntry(value, self.clock.monotonic(), now, size))
         return Fetched(value, Provenance(self.title, now))
 
+    async def download(
+        self, request: Request, *, credential: Credential = ANONYMOUS, deadline: Deadline | None = None
+    ) -> Download:
+        """The file that ``request`` answers with, never from the cache. Tries again and raises as ``fetch`` does;
+        AnswerTooBig for one over the policy's ``max_response_bytes``.
+        """
+        until = deadline or self.deadline()
+
+        async def attempt() -> Download:
+            async with self._lanes.slot(credential.digest, until):
+                body, headers = await self._wire.receive(request, credential, until.remaining())
+            media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+            return Download(body, media_type, Provenance(self.title, self.clock.now()))
+
+        return await self._with_retries(request, until, attempt)
+
     def _age(self, entry: CacheEntry) -> float:
         return self.clock.monotonic() - entry.stored_at
 
@@ -121,31 +140,32 @@ class Upstream:
             notices = (f"{self.title} did not answer just now. This was read {_ago(age)} and may be out of date.",)
         return Fetched(entry.value, Provenance(self.title, entry.retrieved_at, True, age, notices), stale)
 
-    async def _with_retries(
+    async def _read(
         self, request: Request, credential: Credential, deadline: Deadline, check: Check | None
     ) -> tuple[JsonValue, int]:
-        attempt = 0
+        async def attempt() -> tuple[JsonValue, int]:
+            async with self._lanes.slot(credential.digest, deadline):
+                value, size = await self._wire.exchange(request, credential, deadline.remaining())
+            if check is not None:
+                check(value)
+            return value, size
+
+        return await self._with_retries(request, deadline, attempt)
+
+    async def _with_retries(self, request: Request, deadline: Deadline, attempt: Callable[[], Awaitable[T]]) -> T:
+        tries = 0
         while True:
-            attempt += 1
+            tries += 1
             try:
-                return await self._attempt(request, credential, deadline, check)
+                return await attempt()
             except (RateLimited, UpstreamUnavailable, UpstreamTimeout) as error:
-                wait = backoff_s(attempt, base=self.policy.backoff_base_s, longest=self.policy.backoff_max_s)
+                wait = backoff_s(tries, base=self.policy.backoff_base_s, longest=self.policy.backoff_max_s)
                 if isinstance(error, RateLimited) and error.retry_after_seconds is not None:
                     wait = max(wait, float(error.retry_after_seconds))
-                logger.info("%s: try %d of %s failed: %s", self.title, attempt, request.method, error.code)
-                if attempt >= self.policy.attempts or wait >= deadline.remaining():
+                logger.info("%s: try %d of %s failed: %s", self.title, tries, request.method, error.code)
+                if tries >= self.policy.attempts or wait >= deadline.remaining():
                     raise
             await self.clock.sleep(wait)
-
-    async def _attempt(
-        self, request: Request, credential: Credential, deadline: Deadline, check: Check | None
-    ) -> tuple[JsonValue, int]:
-        async with self._lanes.slot(credential.digest, deadline):
-            value, size = await self._wire.exchange(request, credential, deadline.remaining())
-        if check is not None:
-            check(value)
-        return value, size
 
 
 def _ago(seconds: float) -> str:

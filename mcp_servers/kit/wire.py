@@ -14,6 +14,7 @@ from mcp_servers.kit.calls import Credential, Policy, Request
 from mcp_servers.kit.clock import Clock
 from mcp_servers.kit.errors import (
     AccessForbidden,
+    AnswerTooBig,
     Code,
     CredentialError,
     InvalidCredentials,
@@ -62,6 +63,11 @@ class Wire:
 
     async def exchange(self, request: Request, credential: Credential, longest_s: float) -> tuple[JsonValue, int]:
         """The JSON of a 2xx answer and its size in bytes. Raises a CredentialError or UpstreamError for all else."""
+        body, _ = await self.receive(request, credential, longest_s)
+        return self._parsed(body), len(body)
+
+    async def receive(self, request: Request, credential: Credential, longest_s: float) -> tuple[bytes, httpx.Headers]:
+        """The body of a 2xx answer as it is, and its headers. Raises as ``exchange`` does."""
         try:
             async with asyncio.timeout(min(self._policy.attempt_timeout_s, longest_s)):
                 status, headers, body = await self._send(request, credential)
@@ -70,7 +76,7 @@ class Wire:
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
             raise self._failure(UpstreamUnavailable, "could not be reached") from error
         self._judge(status, headers)
-        return self._parsed(body), len(body)
+        return body, headers
 
     async def _send(self, request: Request, credential: Credential) -> tuple[int, httpx.Headers, bytes]:
         client = self._client = self._client or self._build_client()
@@ -102,7 +108,7 @@ class Wire:
         async for chunk in response.aiter_bytes():
             body += chunk
             if len(body) > self._policy.max_response_bytes:
-                raise self._failure(UpstreamRefused, "sent an answer that is too big to read")
+                raise self._failure(AnswerTooBig, "sent an answer that is too big to read")
         return bytes(body)
 
     def _build_client(self) -> httpx.AsyncClient:
