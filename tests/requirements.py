@@ -203,6 +203,9 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "instrumentl:tolerant-reading": "any JSON becomes a record or nothing",
     # Grants.gov
     "grants_gov:ambiguous-number": "a number with several matches gives candidates and asks which",
+    "grants_gov:attachment-paging": "a long attachment is read piece by piece from one download",
+    "grants_gov:attachment-refused": "an attachment that cannot be read is named by what it is, with the way on",
+    "grants_gov:attachments": "what a record lists as attachments can be read as text",
     "grants_gov:bad-input": "a wrong argument is named and nothing is asked upstream",
     "grants_gov:both-eras": "the tools list and answer in both protocol eras",
     "grants_gov:closing-window": "the closing window is cut by a bounded scan in order of close dates",

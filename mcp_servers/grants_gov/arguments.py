@@ -33,5 +33,5 @@ Few = Annotated[Annotated[list[str], Field(max_length=5)] | None, BeforeValidato
 Text = Annotated[str | None, BeforeValidator(_unset_if_blank)]
 Posted = Annotated[Annotated[int, Field(ge=1, le=3650)] | None, BeforeValidator(_unset_if_blank)]
 Closing = Annotated[Annotated[int, Field(ge=0, le=365)] | None, BeforeValidator(_unset_if_blank)]
-Limit = Annotated[int, Field(ge=1, le=25)]
-Format = Literal["concise", "detailed"]
+Limit = Annotated[int, Field(ge=1, le=25, description="How many rows")]
+Format = Annotated[Literal["concise", "detailed"], Field(description="detailed gives longer texts")]

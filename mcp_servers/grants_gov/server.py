@@ -1,4 +1,4 @@
-"""The Grants.gov integration: three tools over the public API, no key."""
+"""The Grants.gov integration: four tools over the public API, no key."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from pydantic import Field, JsonValue
 from starlette.applications import Starlette
 
 from mcp_servers.grants_gov.arguments import Closing, Few, Format, Limit, Posted, Text, Values
+from mcp_servers.grants_gov.attachments import POLICY as FILE_POLICY
+from mcp_servers.grants_gov.attachments import Attachments, attachments_url
 from mcp_servers.grants_gov.client import ADVICE, OFFICIAL_URL, POLICY, GrantsGov
 from mcp_servers.grants_gov.codes import Topic, Vocabulary, table
 from mcp_servers.grants_gov.dates import eastern_today
@@ -25,6 +27,7 @@ from mcp_servers.grants_gov.search import search
 from mcp_servers.grants_gov.vocabulary import MAX_ENTRIES, entry_item, facet_items, matching
 from mcp_servers.kit.app import create_app
 from mcp_servers.kit.clock import Clock, Deadline
+from mcp_servers.kit.documents import DocumentReader
 from mcp_servers.kit.errors import UpstreamError
 from mcp_servers.kit.integration import READ, Integration
 from mcp_servers.kit.paging import decode_cursor, encode_cursor
@@ -35,13 +38,15 @@ from mcp_servers.kit.upstream import Policy, Upstream
 INTEGRATION = Integration.from_folder(Path(__file__).parent)
 BASE_URL_ENV = "OPEN_PERSONA_GRANTS_GOV_BASE_URL"
 
+OFFICIAL = "Grants.gov"
 CONCISE_BYTES = 24_000
 DETAILED_BYTES = 40_000
 ENVELOPE_BYTES = 2_000
 
 INSTRUCTIONS = (
     "Find federal funding with search_opportunities, then read amounts, eligibility and attachments of single ones"
-    " with get_opportunities. list_codes has the codes of the filters. Unknown values are null."
+    " with get_opportunities, and the announcement itself with read_attachment. list_codes has the codes of the"
+    " filters. Unknown values are null."
 )
 AMOUNTS_NOTICE = "Amounts and eligibility texts are not part of a search: read them with get_opportunities."
 QUOTED_NOTICE = (
@@ -52,14 +57,16 @@ QUOTED_NOTICE = (
 class Tools:
     """The tools' bodies; every argument's meaning is in its description, which is what a model reads."""
 
-    def __init__(self, api: GrantsGov) -> None:
+    def __init__(self, api: GrantsGov, attachments: Attachments) -> None:
         self._api = api
+        self._attachments = attachments
 
     def register(self, server: MCPServer[object]) -> None:
         for title, tool in (
             ("Search federal opportunities", self.search_opportunities),
             ("Read federal opportunities", self.get_opportunities),
             ("List filter codes", self.list_codes),
+            ("Read an attachment", self._attachments.read_attachment),
         ):
             description = " ".join((tool.__doc__ or "").split())
             server.add_tool(tool, title=title, description=description, annotations=READ)
@@ -119,12 +126,12 @@ class Tools:
         self,
         opportunity_ids: Annotated[Few, Field(description="Ids from search rows, such as 363423")] = None,
         opportunity_numbers: Annotated[Few, Field(description="Numbers such as HRSA-27-005, exact")] = None,
-        response_format: Annotated[Format, Field(description="detailed gives longer texts")] = "concise",
+        response_format: Format = "concise",
     ) -> ToolResult:
         """Read one to five Grants.gov opportunities in full.
 
         Answers deadline and its explanation, award ceiling and floor, total funding, number of awards, cost sharing,
-        who may apply, description, contact, attachments with links. What is not found, or not unique, is listed in
+        who may apply, description, contact, attachments. What is not found, or not unique, is listed in
         unresolved with candidates and the next step.
         """
         wanted = read_wanted(opportunity_ids or (), opportunity_numbers or ())
@@ -223,22 +230,38 @@ class Tools:
         return eastern_today(self._api.upstream.clock.now())
 
 
-def build_app(*, base_url: str | None = None, policy: Policy = POLICY, clock: Clock | None = None) -> Starlette:
+def build_app(
+    *,
+    base_url: str | None = None,
+    policy: Policy = POLICY,
+    file_policy: Policy = FILE_POLICY,
+    reader: DocumentReader | None = None,
+    clock: Clock | None = None,
+) -> Starlette:
     """The integration as an ASGI app. ``base_url`` defaults to the environment's, then to the official one."""
     base = base_url or os.environ.get(BASE_URL_ENV, "").strip() or OFFICIAL_URL
-    upstream = Upstream(base, title=_source(base), policy=policy, advice=ADVICE, clock=clock)
+    source = _source(base)
+    upstream = Upstream(base, title=source, policy=policy, advice=ADVICE, clock=clock)
+    files = Upstream(
+        attachments_url(base, official=source == OFFICIAL),
+        title=source,
+        policy=file_policy,
+        advice=ADVICE,
+        headers={"Accept": "*/*"},
+        clock=clock,
+    )
     server: MCPServer[object] = MCPServer(
         INTEGRATION.name, title=INTEGRATION.title, description=INTEGRATION.description, instructions=INSTRUCTIONS
     )
-    Tools(GrantsGov(upstream)).register(server)
-    return create_app(server, name=INTEGRATION.name, closing=[upstream])
+    Tools(GrantsGov(upstream), Attachments(files, reader)).register(server)
+    return create_app(server, name=INTEGRATION.name, closing=[upstream, files])
 
 
 def _source(base_url: str) -> str:
     """What answers call their source: another address than the official one is never passed off as Grants.gov."""
     address = urlsplit(base_url)
     if address.hostname and address.hostname.endswith(".grants.gov") and address.scheme == "https":
-        return "Grants.gov"
+        return OFFICIAL
     return f"Grants.gov API at {address.hostname}"
 
 

@@ -1,8 +1,8 @@
-"""Grants.gov's ``search2`` and ``fetchOpportunity`` over real HTTP, with every trap that was observed.
+"""Grants.gov's ``search2``, ``fetchOpportunity`` and downloads of attachments over real HTTP, with every trap seen.
 
 ``async with running_fake() as fake`` serves on a loopback port. The fake answers as the live API did on 2026-09-24,
 mistakes included: unknown keys are ignored, adjacent words are ORed, bare parent agencies match themselves alone.
-``fake.requests`` holds what was asked; the switches make it fail.
+``fake.requests`` holds what was asked, ``fake.files`` what can be downloaded; the switches make it fail.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ class GrantsGovFake:
     today: date = TODAY
     records: list[Opportunity] = field(default_factory=lambda: list(RECORDS))
     requests: list[tuple[str, Json]] = field(default_factory=list)
+    files: dict[int, tuple[bytes, str]] = field(default_factory=dict)
+    downloads: list[int] = field(default_factory=list)
     failures: list[Response] = field(default_factory=list)
     backend_down: bool = False
     ignored_keys: set[str] = field(default_factory=set)
@@ -67,7 +69,23 @@ class GrantsGovFake:
 
     @property
     def app(self) -> Starlette:
-        return Starlette(routes=[Route("/v1/api/{name}", self._answer, methods=["GET", "POST"])])
+        return Starlette(
+            routes=[
+                Route("/v1/api/{name}", self._answer, methods=["GET", "POST"]),
+                Route("/grantsws/rest/opportunity/att/download/{id:int}", self._download, methods=["GET"]),
+            ]
+        )
+
+    async def _download(self, request: Request) -> Response:
+        await self.answering.wait()
+        self.downloads.append(number := request.path_params["id"])
+        if self.failures:
+            return self.failures.pop(0)
+        if number not in self.files:
+            return HTMLResponse("<h1>Not found</h1>", 404)
+        content, media_type = self.files[number]
+        name = {"Content-Disposition": f'attachment; filename="{number}"'}
+        return Response(content, headers={**name, **({"Content-Type": media_type} if media_type else {})})
 
     async def _answer(self, request: Request) -> Response:
         await self.answering.wait()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -81,6 +81,9 @@ class Grants:
     async def get(self, **arguments: Any) -> Answer:
         return await self.call("get_opportunities", **arguments)
 
+    async def read(self, attachment_id: int, **arguments: Any) -> Answer:
+        return await self.call("read_attachment", attachment_id=attachment_id, **arguments)
+
 
 @pytest.fixture
 def grants(served: Grants) -> Grants:
@@ -112,9 +115,10 @@ async def served() -> AsyncIterator[Grants]:
 async def _run(ready: asyncio.Queue[Grants | None], stop: asyncio.Event) -> None:
     clock = FixedClock()
     policy = Policy(rate_per_s=1000, burst=1000, concurrency=4, deadline_s=22, attempt_timeout_s=5)
+    files = replace(policy, attempts=2, max_response_bytes=2 * 1024 * 1024)
     async with (
         running_fake() as fake,
-        serve_app(build_app(base_url=fake.url, policy=policy, clock=clock)) as url,
+        serve_app(build_app(base_url=fake.url, policy=policy, file_policy=files, clock=clock)) as url,
         Client(f"{url}/mcp") as client,
     ):
         ready.put_nowait(Grants(client, fake, clock, url))

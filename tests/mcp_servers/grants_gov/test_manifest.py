@@ -7,6 +7,7 @@ import yaml
 
 from hub.manifest import Manifest
 from mcp_servers.grants_gov import server
+from mcp_servers.grants_gov.attachments import attachments_url
 
 FOLDER = Path(server.__file__).parent
 
@@ -17,7 +18,8 @@ def test_the_manifest_is_one_that_the_hub_accepts() -> None:
 
     assert manifest.name == FOLDER.name
     assert manifest.settings == ()
-    assert manifest.tools == {"search_opportunities": "read", "get_opportunities": "read", "list_codes": "read"}
+    tools = ("search_opportunities", "get_opportunities", "list_codes", "read_attachment")
+    assert manifest.tools == dict.fromkeys(tools, "read")
     assert manifest.limits.max_result_bytes > 2 * server.DETAILED_BYTES
 
 
@@ -41,3 +43,9 @@ def test_the_readme_has_the_headings_of_an_integration_and_every_tool() -> None:
 )
 def test_another_address_is_not_passed_off_as_grants_gov(base_url: str, source: str) -> None:
     assert server._source(base_url) == source
+
+
+def test_files_are_asked_of_the_host_that_answers_for_the_api() -> None:
+    path = "/grantsws/rest/opportunity/att/download/"
+    assert attachments_url("https://api.grants.gov/v1/api", official=True) == f"https://apply07.grants.gov{path}"
+    assert attachments_url("http://127.0.0.1:1/v1/api", official=False) == f"http://127.0.0.1:1{path}"

@@ -98,7 +98,13 @@ async def test_both_protocol_eras_list_and_call_the_same_tools(grants: Grants, m
         tools = (await client.list_tools()).tools
         result = await client.call_tool("search_opportunities", {"keyword": "biomonitoring"})
 
-    assert [tool.name for tool in tools] == ["get_opportunities", "list_codes", "search_opportunities"]
+    assert [tool.name for tool in tools] == [
+        "get_opportunities",
+        "list_codes",
+        "read_attachment",
+        "search_opportunities",
+    ]
+    assert all(part["description"] for tool in tools for part in tool.input_schema["properties"].values())
     assert all(tool.annotations and tool.annotations.read_only_hint for tool in tools)
     (block,) = result.content
     assert block.type == "text"
