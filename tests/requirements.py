@@ -222,6 +222,9 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "grants_gov:quoted": "instructions inside a notice stay quoted data",
     "grants_gov:retry": "a 429 waits as told, and a lasting one is reported once",
     "grants_gov:size": "records of hundreds of kilobytes stay under the cap",
+    # Scenarios over several integrations
+    "scenarios:fallback": "without a key for one source, another one still answers",
+    "scenarios:shortlist": "rows of two sources can be merged, and one that fails leaves a named gap",
     # Web pages
     "web:fetch-page": "a page comes as text with title and links, marked as untrusted",
     "web:honest": "a request says who asks and carries no cookie, referrer or login",

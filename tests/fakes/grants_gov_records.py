@@ -264,7 +264,7 @@ HUGE = Opportunity(
     root={
         "originalDueDate": "Oct 15, 2021 12:00:00 AM EDT",
         "synopsisHistCount": 43,
-        "opportunityHistoryDetails": [{"synopsis": {"synopsisDesc": "revision " * 1842}} for _ in range(43)],
+        "opportunityHistoryDetails": [{"synopsis": {"synopsisDesc": "revision " * 1900}} for _ in range(43)],
     },
 )
 INJECTION = Opportunity(

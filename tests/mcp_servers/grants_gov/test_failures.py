@@ -16,7 +16,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest.mark.requirement("grants_gov:retry")
-async def test_a_busy_upstream_is_asked_again_after_the_time_it_names(grants: Grants) -> None:
+async def test_scenario_extra_429_a_busy_upstream_is_asked_again_after_the_time_it_names(grants: Grants) -> None:
     grants.fake.fail(429, headers={"Retry-After": "3"})
 
     answer = await grants.search(keyword="rural")
@@ -26,7 +26,7 @@ async def test_a_busy_upstream_is_asked_again_after_the_time_it_names(grants: Gr
 
 
 @pytest.mark.requirement("grants_gov:retry")
-async def test_an_upstream_that_stays_busy_is_reported_once(grants: Grants) -> None:
+async def test_scenario_extra_429_an_upstream_that_stays_busy_is_reported_once(grants: Grants) -> None:
     grants.fake.fail(429, times=3, headers={"Retry-After": "4"})
 
     answer = await grants.search(keyword="rural")
@@ -38,7 +38,7 @@ async def test_an_upstream_that_stays_busy_is_reported_once(grants: Grants) -> N
 
 
 @pytest.mark.requirement("grants_gov:failures")
-async def test_an_html_error_page_is_never_passed_on(grants: Grants) -> None:
+async def test_scenario_extra_500_an_html_error_page_is_never_passed_on(grants: Grants) -> None:
     for status in (200, 500):
         grants.fake.fail(status, times=3, html=True)
         answer = await grants.get(opportunity_ids=["363423"])

@@ -1,4 +1,7 @@
-"""What people ask about federal grants, from the tool call to the answer."""
+"""What people ask about federal grants, from the tool call to the answer.
+
+The numbers are those of the acceptance scenarios; the others are in ``tests/mcp_servers/test_scenarios.py``.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest.mark.requirement("grants_gov:open-search")
-async def test_open_health_grants_for_a_nonprofit_closing_soon(grants: Grants) -> None:
+async def test_scenario_1_open_health_grants_for_a_nonprofit_closing_soon(grants: Grants) -> None:
     answer = await grants.search(eligibilities=["12"], funding_categories=["HL"], closing_within_days=60)
 
     (body,) = grants.fake.searches()
@@ -32,7 +35,7 @@ async def test_open_health_grants_for_a_nonprofit_closing_soon(grants: Grants) -
 
 
 @pytest.mark.requirement("grants_gov:one-notice")
-async def test_one_notice_by_its_number_without_the_stale_forecast(grants: Grants) -> None:
+async def test_scenario_2_one_notice_by_its_number_without_the_stale_forecast(grants: Grants) -> None:
     answer = await grants.get(opportunity_numbers=["HRSA-27-005"])
 
     (item,) = answer.items
@@ -53,7 +56,7 @@ async def test_one_notice_by_its_number_without_the_stale_forecast(grants: Grant
 
 
 @pytest.mark.requirement("grants_gov:forecast")
-async def test_a_forecast_says_that_its_dates_are_estimates(grants: Grants) -> None:
+async def test_scenario_3_a_forecast_says_that_its_dates_are_estimates(grants: Grants) -> None:
     (item,) = (await grants.get(opportunity_numbers=[FORECAST.number])).items
 
     assert item["close_date"] == "2027-04-19"
@@ -67,7 +70,7 @@ async def test_a_forecast_says_that_its_dates_are_estimates(grants: Grants) -> N
 
 @pytest.mark.requirement("grants_gov:placeholder-deadline")
 @pytest.mark.parametrize("number", ["26-523", "OFOP0001473"])
-async def test_a_stand_in_date_is_never_shown_as_a_deadline(grants: Grants, number: str) -> None:
+async def test_scenario_4_a_stand_in_date_is_never_shown_as_a_deadline(grants: Grants, number: str) -> None:
     record = await grants.get(opportunity_numbers=[number])
     found = await grants.search(opportunity_number=number)
 
@@ -81,7 +84,7 @@ async def test_a_stand_in_date_is_never_shown_as_a_deadline(grants: Grants, numb
 
 
 @pytest.mark.requirement("grants_gov:ambiguous-number")
-async def test_a_number_of_several_opportunities_gives_the_candidates(grants: Grants) -> None:
+async def test_scenario_5_a_number_of_several_opportunities_gives_the_candidates(grants: Grants) -> None:
     answer = await grants.get(opportunity_numbers=["1", "HRSA-27-005"])
 
     assert [item["opportunity_number"] for item in answer.items] == ["HRSA-27-005"]

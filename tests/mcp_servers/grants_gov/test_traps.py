@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -260,8 +261,8 @@ async def test_html_entities_and_literal_undefined_are_gone(grants: Grants) -> N
 
 
 @pytest.mark.requirement("grants_gov:size")
-async def test_a_record_of_700_kilobytes_stays_under_the_cap(grants: Grants) -> None:
-    assert len(str(HUGE.detail())) > 700_000
+async def test_scenario_extra_733_kb_a_record_of_that_size_stays_under_the_cap(grants: Grants) -> None:
+    assert len(json.dumps(HUGE.detail())) > 733_000
 
     answer = await grants.get(opportunity_ids=[HUGE.id])
 
@@ -295,7 +296,7 @@ async def test_five_long_records_all_come_with_shorter_texts(grants: Grants) -> 
 
 
 @pytest.mark.requirement("grants_gov:quoted")
-async def test_instructions_in_a_notice_stay_quoted_data(grants: Grants) -> None:
+async def test_scenario_extra_injection_instructions_in_a_notice_stay_quoted_data(grants: Grants) -> None:
     answer = await grants.get(opportunity_ids=[INJECTION.id])
 
     (item,) = answer.items
