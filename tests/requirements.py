@@ -19,6 +19,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "layout:sizes": "no Python file is over 400 lines",
     "docs:settings": "every setting is documented, and nothing else",
     "docs:links": "every link between pages leads somewhere",
+    "docs:per-user-setting": "the how-to on per-user settings, done as written, brings a value to the sidecar",
     # Set-up, secrets, the local stack, the command
     "setup:missing_tool": "missing programs are named at once, with the packages to install",
     "setup:resumable": "an interrupted set-up leaves nothing that counts, and the next run works",
