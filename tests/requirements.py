@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from tests.requirements_pages_and_files import PAGES_AND_FILES
+
 REQUIREMENTS: Final[dict[str, str]] = {
     # The repo
     "layout:folders": "every package folder of the design exists",
@@ -19,7 +21,6 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "layout:sizes": "no Python file is over 400 lines",
     "docs:settings": "every setting is documented, and nothing else",
     "docs:links": "every link between pages leads somewhere",
-    "docs:per-user-setting": "the how-to on per-user settings, done as written, brings a value to the sidecar",
     # Set-up, secrets, the local stack, the command
     "setup:missing_tool": "missing programs are named at once, with the packages to install",
     "setup:resumable": "an interrupted set-up leaves nothing that counts, and the next run works",
@@ -172,12 +173,6 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "mcp-kit:stale-on-failure": "an old answer stands in for a failure and says so",
     "mcp-kit:tools-only": "a server has the tools capability alone, in both protocol eras",
     "mcp-kit:upstream-status": "each upstream status maps to its failure, without upstream text",
-    "mcp-kit:charset": "text is read in the charset that a browser would read it in",
-    "mcp-kit:documents": "PDF and Word files become text with pages, outline, headings and tables",
-    "mcp-kit:downloads": "a file is fetched with the same retries and bounds as a record",
-    "mcp-kit:hostile-files": "a file that hangs or swells its reader ends at a bound of time or memory",
-    "mcp-kit:pages": "a web page becomes light markdown of its main part, without what is hidden",
-    "mcp-kit:unreadable-files": "a file without text says whether it is protected, scanned, damaged or too big",
     "child:dies-with-parent": "a killed parent leaves no child",
     "child:restart": "a crashed process returns with growing delays",
     "child:stop": "a process is asked to end, then killed after its grace",
@@ -204,9 +199,6 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "instrumentl:tolerant-reading": "any JSON becomes a record or nothing",
     # Grants.gov
     "grants_gov:ambiguous-number": "a number with several matches gives candidates and asks which",
-    "grants_gov:attachment-paging": "a long attachment is read piece by piece from one download",
-    "grants_gov:attachment-refused": "an attachment that cannot be read is named by what it is, with the way on",
-    "grants_gov:attachments": "what a record lists as attachments can be read as text",
     "grants_gov:bad-input": "a wrong argument is named and nothing is asked upstream",
     "grants_gov:both-eras": "the tools list and answer in both protocol eras",
     "grants_gov:closing-window": "the closing window is cut by a bounded scan in order of close dates",
@@ -223,25 +215,6 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "grants_gov:quoted": "instructions inside a notice stay quoted data",
     "grants_gov:retry": "a 429 waits as told, and a lasting one is reported once",
     "grants_gov:size": "records of hundreds of kilobytes stay under the cap",
-    # Scenarios over several integrations
-    "scenarios:fallback": "without a key for one source, another one still answers",
-    "scenarios:shortlist": "rows of two sources can be merged, and one that fails leaves a named gap",
-    # Web pages
-    "web:fetch-page": "a page comes as text with title and links, marked as untrusted",
-    "web:honest": "a request says who asks and carries no cookie, referrer or login",
-    "web:manifest": "the manifest is valid, and its one tool only reads",
-    "web:no-meta-refresh": "a meta refresh is told and not followed",
-    "web:no-rebinding": "a name is resolved once for each connection, which goes to the checked address",
-    "web:paging": "a long page is read piece by piece from one fetch",
-    "web:public-addresses": "no special address counts as public, in IPv4, IPv6 or one inside the other",
-    "web:public-only": "nothing but the public internet is connected to",
-    "web:redirects": "at most five redirects are followed, each checked like the first address",
-    "web:size": "huge pages and bombs end at the size limit",
-    "web:statuses": "each status of a site has its code, without the site's words",
-    "web:time": "a slow or silent site ends at the deadline",
-    "web:tls": "certificates are checked against the name that was asked for",
-    "web:types": "HTML, text, PDF and Word are read, all else is refused by what it is",
-    "web:urls": "URLs of other schemes or ports, or with a login, are refused with the reason",
     # The sidecar's pure core
     "sidecar:api-key": "a missing or wrong API key is a 401",
     "sidecar:bare": "the bare models have the files, planning only reads them",
@@ -407,4 +380,5 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "tools:call-and-result": "a tool that is on is called, and its progress shown",
     "tools:exactly-the-personas": "the model is offered exactly what the persona switches on",
     "tools:others-cost-nothing": "integrations that are off cost no byte of the model's context",
+    **PAGES_AND_FILES,
 }

@@ -103,6 +103,11 @@ def archive(**files: str) -> bytes:
     return out.getvalue()
 
 
+def short_id(value: object) -> str | None:
+    """The id of a parameter: files would make ids that are long and differ from run to run."""
+    return "file" if isinstance(value, bytes) else None
+
+
 def _page_content(text: str) -> bytes:
     lines = [line.replace("\\", "\\\\").replace("(", "\\(").replace(")", "\\)") for line in text.split("\n")]
     shown = b" ".join(b"(%s) Tj T*" % line.encode("cp1252") for line in lines)

@@ -10,7 +10,7 @@ from mcp import Client
 from mcp_servers.grants_gov.server import build_app
 from mcp_servers.kit.documents import DocumentReader, ReadLimits
 from tests.fakes.asgi_server import serve_app
-from tests.fakes.documents import archive, encrypted_pdf, pdf, word
+from tests.fakes.documents import archive, encrypted_pdf, pdf, short_id, word
 from tests.mcp_servers.grants_gov.conftest import Grants
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -109,6 +109,7 @@ async def test_a_cursor_into_a_changed_file_is_refused(grants: Grants) -> None:
         (b"\x89PNG\r\n", "image/png", "a picture"),
         (b"x" * (2 * 1024 * 1024 + 1), "text/plain", "larger than 20 MiB"),
     ],
+    ids=short_id,
 )
 async def test_what_cannot_be_read_is_named_with_the_way_on(
     grants: Grants, content: bytes, media_type: str, says: str

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from mcp_servers.kit.filetype import file_type, promised_type
-from tests.fakes.documents import archive, pdf, word
+from tests.fakes.documents import archive, pdf, short_id, word
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,7 @@ from tests.fakes.documents import archive, pdf, word
         (b"\x00\x01\x02", "", None, "a file of an unknown type"),
         (b"", "", None, "a file of an unknown type"),
     ],
+    ids=short_id,
 )
 def test_a_file_is_known_by_its_marks_before_its_name(
     content: bytes, media_type: str, kind: str | None, name: str

@@ -10,7 +10,7 @@ import pytest
 
 from mcp_servers.web.fetch import USER_AGENT
 from mcp_servers.web.server import INTEGRATION, MAX_BYTES
-from tests.fakes.documents import archive, pdf, word
+from tests.fakes.documents import archive, pdf, short_id, word
 from tests.mcp_servers.mcp_session import ERAS, connected
 from tests.mcp_servers.web.conftest import Web, only_item
 
@@ -94,6 +94,7 @@ async def test_a_cursor_of_another_page_is_refused(web: Web) -> None:
         ("Grüße".encode("cp1252"), "text/html; charset=iso-8859-1", "html", "Grüße"),
         ("<meta charset=windows-1251>Привет".encode("cp1251"), "text/html", "html", "Привет"),
     ],
+    ids=short_id,
 )
 async def test_each_kind_of_text_is_read(web: Web, body: bytes, kind: str, type_: str, text: str) -> None:
     web.internet.serve("/", body, kind=kind)
@@ -114,6 +115,7 @@ async def test_each_kind_of_text_is_read(web: Web, body: bytes, kind: str, type_
         (b"\x00\x01", "application/octet-stream", "a file of an unknown type"),
         (pdf([""]), "application/pdf", "pictures of pages and no text"),
     ],
+    ids=short_id,
 )
 async def test_what_cannot_be_read_is_named(web: Web, body: bytes, kind: str, says: str) -> None:
     web.internet.serve("/", body, kind=kind)
@@ -192,7 +194,7 @@ async def test_a_huge_page_is_refused_while_it_comes(web: Web, length: str) -> N
 
 
 @pytest.mark.requirement("web:size")
-@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"], ids=short_id)
 async def test_a_bomb_is_not_unpacked(web: Web, encoding: str) -> None:
     body = bytes(200 * 1024 * 1024)
     packed = gzip.compress(body) if encoding == "gzip" else zlib.compress(body)
@@ -210,6 +212,7 @@ async def test_a_bomb_is_not_unpacked(web: Web, encoding: str) -> None:
         (zlib.compress(b"<p>packed")[2:-4], "Deflate"),
         (b"<p>packed", "identity"),
     ],
+    ids=short_id,
 )
 async def test_packed_pages_are_unpacked(web: Web, packed: bytes, encoding: str) -> None:
     web.internet.serve("/", packed, Content_Encoding=encoding)
@@ -224,6 +227,7 @@ async def test_packed_pages_are_unpacked(web: Web, packed: bytes, encoding: str)
         (b"x", "br"),
         (b"x", "gzip, gzip"),
     ],
+    ids=short_id,
 )
 async def test_a_badly_packed_page_is_told(web: Web, body: bytes, encoding: str) -> None:
     web.internet.serve("/", body, Content_Encoding=encoding)
@@ -247,7 +251,7 @@ async def test_a_slow_drip_ends_at_the_deadline(web: Web) -> None:
 
 
 @pytest.mark.requirement("web:time")
-@pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\n"])
+@pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\n"], ids=short_id)
 async def test_a_silent_site_ends_at_the_deadline(web: Web, head: bytes) -> None:
     async def silent(writer: asyncio.StreamWriter) -> None:
         writer.write(head)
@@ -267,6 +271,7 @@ async def test_a_silent_site_ends_at_the_deadline(web: Web, head: bytes) -> None
         b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort",
         b"HTTP/1.1 200 OK\r\nX: " + b"y" * 200_000,
     ],
+    ids=short_id,
 )
 async def test_what_is_no_http_is_told(web: Web, sent: bytes) -> None:
     async def broken(writer: asyncio.StreamWriter) -> None:

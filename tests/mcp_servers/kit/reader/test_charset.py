@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_servers.kit.reader.charset import decoded
+from tests.fakes.documents import short_id
 
 UMLAUT = "Grüße – aus Köln"
 META = '<meta charset="{}">{}'
@@ -29,12 +30,13 @@ META = '<meta charset="{}">{}'
         (UMLAUT.encode(), "no-such-charset", UMLAUT),
         (b"+ADw-script+AD4-", "utf-7", "+ADw-script+AD4-"),
     ],
+    ids=short_id,
 )
 def test_text_is_read_as_a_browser_would(content: bytes, said: str, text: str) -> None:
     assert decoded(content, said, html=True) == (text, False)
 
 
-@pytest.mark.parametrize("content", [b"fine \xc3\xbc and then \xff broken", b"\xc3\xbc \xff"])
+@pytest.mark.parametrize("content", [b"fine \xc3\xbc and then \xff broken", b"\xc3\xbc \xff"], ids=short_id)
 def test_broken_characters_are_told(content: bytes) -> None:
     text, damaged = decoded(content, "utf-8")
     assert damaged
