@@ -14,8 +14,8 @@ from mcp_servers.kit.documents import Document, DocumentReader
 from mcp_servers.kit.errors import AnswerTooBig, InvalidArgument, NotFound, Unsupported
 from mcp_servers.kit.filetype import file_type
 from mcp_servers.kit.paging import decode_cursor, encode_cursor
-from mcp_servers.kit.passages import passage_end
-from mcp_servers.kit.results import Item, Page, Provenance, ToolResult, page_result
+from mcp_servers.kit.passages import PASSAGE_BYTES, passage_end
+from mcp_servers.kit.results import Item, Page, Provenance, ToolResult, compact_json, page_result
 from mcp_servers.kit.shelf import Shelf, Shelved
 from mcp_servers.kit.upstream import Policy, Request, Upstream
 
@@ -76,7 +76,10 @@ class Attachments:
             "version": document.version,
         }
         start = decode_cursor(cursor, query) if cursor else _start(document, page)
-        end = passage_end(document.text, start)
+        outline: list[JsonValue] = []
+        if cursor is None and page is None:
+            outline += [f"{title} (page {number})" for title, number in document.outline]
+        end = passage_end(document.text, start, max_bytes=PASSAGE_BYTES - len(compact_json(outline).encode()))
         item: Item = {
             "attachment_id": attachment_id,
             "type": document.kind,
@@ -84,8 +87,8 @@ class Attachments:
             "pages": document.pages,
             "text": document.text[start:end],
         }
-        if cursor is None and page is None and document.outline:
-            item["outline"] = [f"{title} (page {number})" for title, number in document.outline]
+        if outline:
+            item["outline"] = outline
         answer = Page(
             items=[item],
             query_used={"attachment_id": attachment_id, "page": page},
@@ -93,7 +96,6 @@ class Attachments:
             total=1,
             more_upstream=end < len(document.text),
             cursor_at=lambda _: encode_cursor(end, query),
-            droppable=("outline",),
             notices=[QUOTED_NOTICE, f"Characters {start}-{end} of {len(document.text)}.", *_missing(document)],
         )
         return page_result(answer)

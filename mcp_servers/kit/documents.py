@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ logger = logging.getLogger(__name__)
 _ROOT = str(Path(__file__).resolve().parents[2])
 _BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from mcp_servers.kit.reader.entry import main; main()"
 COMMAND = (sys.executable, "-I", "-X", "utf8", "-c", _BOOT, _ROOT)
+_LIBRARY_PATHS = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+"""All that the process gets of our environment: some Pythons do not start without."""
+
 _GRACE_S = 1.5
 """For a reading process to hand over what it has after its own time is up."""
 
@@ -152,7 +156,7 @@ class DocumentReader:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
-            env={},
+            env={name: os.environ[name] for name in _LIBRARY_PATHS if name in os.environ},
             start_new_session=True,
         )
         try:

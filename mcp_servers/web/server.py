@@ -20,7 +20,7 @@ from mcp_servers.kit.passages import passage_end
 from mcp_servers.kit.results import Item, Page, Provenance, ToolResult, page_result
 from mcp_servers.kit.serve import serve
 from mcp_servers.kit.shelf import Shelf, Shelved
-from mcp_servers.web.fetch import OTHER_SOURCE, PageFetcher, checked_url
+from mcp_servers.web.fetch import MAX_URL_CHARS, OTHER_SOURCE, PageFetcher, checked_url
 
 INTEGRATION = Integration.from_folder(Path(__file__).parent)
 
@@ -43,7 +43,7 @@ class WebTools:
 
     async def fetch_page(
         self,
-        url: Annotated[str, Field(min_length=1, max_length=2000, description="Full http(s) address")],
+        url: Annotated[str, Field(min_length=1, max_length=MAX_URL_CHARS, description="Full http(s) address")],
         cursor: Annotated[
             str | None, Field(max_length=200, description="next_cursor of the previous answer, to read on")
         ] = None,
@@ -64,6 +64,8 @@ class WebTools:
         }
         if document.pages is not None:
             item["pages"] = document.pages
+        if document.refresh:
+            item["sends_browsers_to"] = document.refresh[:MAX_URL_CHARS]
         page = Page(
             items=[item],
             query_used={"url": asked},
@@ -96,7 +98,7 @@ def _notices(document: Document, start: int, end: int) -> list[str]:
     elif start or end < len(document.text):
         said.append(f"Characters {start}-{end} of {len(document.text)}.")
     if document.refresh:
-        said.append(f"The page sends browsers on, which was not followed, to: {document.refresh[:500]}")
+        said.append("The page sends browsers on by itself. That was not followed: see sends_browsers_to.")
     return said
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from mcp_servers.kit.reader.charset import decoded
-from mcp_servers.kit.reader.job import Job, OutOfTime, Reading, Unreadable, confine, tidy
+from mcp_servers.kit.reader.job import Job, OutOfTime, Reading, Unreadable, confine, release, tidy
 
 Read = Callable[[bytes, Job], Reading]
 
@@ -25,7 +25,9 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     confine(job)
-    sys.stdout.write(json.dumps(_answer(content, job)))
+    answer = _answer(content, job)
+    release()
+    sys.stdout.write(json.dumps(answer))
 
 
 def _answer(content: bytes, job: Job) -> dict[str, object]:

@@ -72,6 +72,19 @@ async def test_a_long_file_is_read_piece_by_piece_from_one_download(grants: Gran
     assert answer.payload["from_cache"] is True
 
 
+async def test_a_long_outline_leaves_room_for_text_and_nothing_is_cut(grants: Grants) -> None:
+    chapters = [(f"{number}. " + "ünïcode title " * 20, 1) for number in range(80)]
+    serve(grants, pdf(["A line of the announcement.\n" * 900, "The second page"], bookmarks=chapters))
+    first = await grants.read(NOTICE)
+    (item,) = first.items
+    assert len(first.text.encode()) < 24_000
+    assert len(item["outline"]) == 60
+    assert len(item["text"]) > 5_000
+    assert not any("cut at" in notice or "Left out" in notice for notice in first.payload["notices"])
+    then = await grants.read(NOTICE, cursor=first.payload["next_cursor"])
+    assert (item["text"] + then.items[0]["text"]).count("A line of") > 600
+
+
 async def test_reading_starts_at_a_page(grants: Grants) -> None:
     serve(grants, pdf([f"Text of page number {number}" for number in range(1, 5)], bookmarks=[("End", 4)]))
     (item,) = (await grants.read(NOTICE, page=3)).items

@@ -135,7 +135,9 @@ async def test_broken_characters_are_told(web: Web) -> None:
 async def test_a_meta_refresh_is_told_and_not_followed(web: Web) -> None:
     web.internet.serve("/", "<meta http-equiv=refresh content='0;url=http://169.254.169.254/'><p>moved</p>")
     payload = await web.page(URL)
-    assert "not followed, to: http://169.254.169.254/" in str(payload["notices"])
+    assert only_item(payload)["sends_browsers_to"] == "http://169.254.169.254/"
+    assert "That was not followed" in str(payload["notices"])
+    assert "169.254" not in str(payload["notices"])
     assert [path for path, _ in web.internet.requests] == ["/"]
 
 
