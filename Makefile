@@ -8,7 +8,7 @@ BIN := .venv/bin
 help:
 	@echo "make demo    one real conversation with the tools on, one with them off"
 	@echo "make test    static checks, then all tests (fast ones first)"
-	@echo "make check   static checks alone: import rules and layout, ruff, mypy"
+	@echo "make check   static checks alone: import rules and layout, ruff, mypy, open-persona validate"
 	@echo "make bench   the benchmarks, one after the other"
 	@echo "make setup   the environment, opencode and ripgrep, and nothing else"
 
@@ -27,6 +27,7 @@ check: .venv
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/open-persona validate
 
 test: setup check
 	@$(BIN)/python -m pytest -m "not real" -n 6

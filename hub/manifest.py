@@ -100,6 +100,8 @@ class Manifest(_Strict):
     tools: dict[str, Risk] = Field(default_factory=dict)
     limits: Limits = Limits()
     probe: ProbeSettings = ProbeSettings()
+    waivers: dict[str, str] = Field(default_factory=dict)
+    """Rule of ``open-persona validate`` → why this integration need not keep it. The hub reads it and does nothing."""
 
     @field_validator("tools")
     @classmethod

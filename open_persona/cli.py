@@ -99,6 +99,22 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 @app.command()
+def validate(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Only these integrations or personas.")
+    ] = None,
+    running: Annotated[
+        bool, typer.Option("--running", help="Also look at ports of this machine, and ask servers where they run.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check integrations and persona templates against the rules. Exit code 1 when one is broken."""
+    from open_persona.validate import command
+
+    _run(lambda: command.validate(_settings(), os.environ, console(), names or (), running=running, as_json=as_json))
+
+
+@app.command()
 def chat(
     persona: Persona = "izzy",
     message: Annotated[str, typer.Option("--message", "-m", help="Send this one message and stop.")] = "",

@@ -39,6 +39,7 @@ class TemplateError(SettingsError):
         self.file = file
         self.line = line
         self.field = field
+        self.fault = fault
 
 
 Name = Annotated[str, Field(pattern=_ID)]
@@ -93,17 +94,36 @@ def load_templates(directory: Path, *, memory_templates: Collection[str], runner
 
     Raises ``TemplateError`` for the first file, in order of name, that breaks a rule.
     """
+    templates: list[Template] = []
+    for found in read_templates(directory, memory_templates=memory_templates, runner_mode=runner_mode).values():
+        if isinstance(found, TemplateError):
+            raise found
+        templates.append(found)
+    return Templates(templates)
+
+
+def read_templates(
+    directory: Path, *, memory_templates: Collection[str], runner_mode: RunnerMode
+) -> Mapping[Path, Template | TemplateError]:
+    """Each ``<id>.md`` of ``directory``, in order of name, with its template or the first rule that it breaks.
+
+    Of two files that claim one id or alias the later is at fault. Raises ``TemplateError`` where there is no directory.
+    """
     if not directory.is_dir():
         raise TemplateError(directory, 1, "directory", "there is no such directory. Set OPEN_PERSONA_PERSONAS_DIR.")
     owners: dict[str, Path] = {}
-    templates: list[Template] = []
+    found: dict[Path, Template | TemplateError] = {}
     for file in sorted(path for path in directory.glob("*.md") if not path.name.startswith(".")):
-        source = _Source.read(file)
-        template = source.template()
-        _check_deployment(source, template, memory_templates, runner_mode)
-        _check_unique(source, template, owners)
-        templates.append(template)
-    return Templates(templates)
+        try:
+            source = _Source.read(file)
+            template = source.template()
+            _check_deployment(source, template, memory_templates, runner_mode)
+            _check_unique(source, template, owners)
+        except TemplateError as error:
+            found[file] = error
+        else:
+            found[file] = template
+    return found
 
 
 class _Source:

@@ -59,6 +59,15 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "demo:own_ports_and_home": "the demo uses free ports and a home of its own",
     "demo:sample-upstream": "every answer of the demo upstream says SAMPLE",
     "demo:one-command": "the demo shows healthy integrations, a tool call with its result, and no tool when it is off",
+    # The rules for integrations and personas, and making new ones
+    "validate:planted-faults": "each fault planted in an integration is found, with its file and line and what to do",
+    "validate:secrets": "a secret in the folder is found and not repeated, and words that look like one are not",
+    "validate:waivers": "a manifest waives a rule with a reason, and a waiver that makes no sense is a problem",
+    "validate:asks-the-server": "the server of a folder is started, asked and ended, whatever it does",
+    "validate:personas": "persona templates are judged by the sidecar's own loader",
+    "validate:shipped": "what ships keeps every rule, with no waiver",
+    "validate:documented": "every rule is on its page, and nothing else",
+    "validate:output": "problems are shown in 80 columns and as JSON, and decide the exit code",
     # Open WebUI
     "webui:custom-parameter": "the custom parameter open_persona is folded over the meta, and a wrong one is named",
     "webui:forgery": "nothing that a client puts into its request changes who asks, in which chat, with what",

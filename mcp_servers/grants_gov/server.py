@@ -96,10 +96,10 @@ class Tools:
         sort: Annotated[
             Text, Field(description="relevance, open_date_desc, close_date_asc …; see list_codes sorts")
         ] = None,
-        limit: Limit = 10,
+        limit: Annotated[Limit, Field(description="How many rows to return")] = 10,
         cursor: Annotated[Text, Field(description="next_cursor of the previous answer, all else the same")] = None,
         include_facets: Annotated[bool, Field(description="Add counts per filter value, for narrowing")] = False,
-        response_format: Format = "concise",
+        response_format: Annotated[Format, Field(description="detailed gives longer rows")] = "concise",
     ) -> ToolResult:
         """Search funding opportunities of the US federal government on Grants.gov.
 

@@ -18,6 +18,12 @@ MANIFEST = "manifest.yaml"
 READ = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=True)
 """Annotations of a tool that only reads from a service outside."""
 
+WRITE = ToolAnnotations(read_only_hint=False, destructive_hint=False, open_world_hint=True)
+"""Annotations of a tool that changes something there that can be changed back."""
+
+DESTRUCTIVE = ToolAnnotations(read_only_hint=False, destructive_hint=True, open_world_hint=True)
+"""Annotations of a tool that deletes, sends or pays."""
+
 
 class ManifestError(Exception):
     """A manifest that cannot be used; the message has the file and the reason."""
