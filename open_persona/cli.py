@@ -37,7 +37,10 @@ app = typer.Typer(
 )
 config_app = typer.Typer(no_args_is_help=True, help="What the sidecar tells opencode.")
 app.add_typer(config_app, name="config")
+new_app = typer.Typer(no_args_is_help=True, help="Make a new integration or persona, ready to be filled in.")
+app.add_typer(new_app, name="new")
 
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: take the defaults for what is not said.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Persona = Annotated[str, typer.Option("--persona", "-p", help="A template's id (izzy, grant-draft), build or plan.")]
 Integrations = Annotated[
@@ -169,9 +172,50 @@ def config_show(persona: Persona = "izzy", integration: Integrations = None, use
     _run(shown)
 
 
+@new_app.command("integration")
+def new_integration(
+    name: Annotated[str, typer.Argument(help="Its name: lower case letters, digits and '_'.")],
+    kind: Annotated[str, typer.Option("--kind", help="python, command or http; default python.")] = "",
+    title: Annotated[str, typer.Option("--title", help="Its name for people.")] = "",
+    description: Annotated[str, typer.Option("--description", help="What it is for, in one sentence.")] = "",
+    port: Annotated[int | None, typer.Option("--port", help="Its port; default the next free one.")] = None,
+    url: Annotated[str, typer.Option("--url", help="The service's API (python) or the MCP endpoint (http).")] = "",
+    command: Annotated[str, typer.Option("--command", help="Program and arguments, in one text (command).")] = "",
+    yes: Yes = False,
+) -> None:
+    """Make a folder that passes validate, with one tool and its tests. Asks on a terminal for what is not said."""
+    from open_persona.scaffold import answers
+    from open_persona.scaffold import command as scaffold
+
+    with _errors_shown():
+        wishes = answers.Wishes(kind, title, description, port, url, command)
+        scaffold.new_integration(_settings(), name, wishes, _asker(yes), console())
+
+
+@new_app.command("persona")
+def new_persona(
+    persona: Annotated[str, typer.Argument(metavar="ID", help="Its id: lower case letters, digits and '-'.")],
+    name: Annotated[str, typer.Option("--name", help="Its name for people.")] = "",
+    description: Annotated[str, typer.Option("--description", help="What it does, in one line.")] = "",
+    yes: Yes = False,
+) -> None:
+    """Make a persona template that passes validate. Asks on a terminal for what is not said."""
+    from open_persona.scaffold import command as scaffold
+
+    with _errors_shown():
+        scaffold.new_persona(os.environ, persona, name, description, _asker(yes), console())
+
+
 def main() -> None:
     """The entry point of the ``open-persona`` script."""
     app(prog_name="open-persona")
+
+
+def _asker(yes: bool) -> Callable[[str, str], str]:
+    """Asks the person at the terminal; where there is none, or nothing is to be asked, gives the defaults."""
+    if yes or not sys.stdin.isatty():
+        return lambda _, default: default
+    return lambda question, default: str(typer.prompt(question, default=default))
 
 
 def _settings() -> StackSettings:

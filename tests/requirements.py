@@ -68,6 +68,11 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "validate:shipped": "what ships keeps every rule, with no waiver",
     "validate:documented": "every rule is on its page, and nothing else",
     "validate:output": "problems are shown in 80 columns and as JSON, and decide the exit code",
+    "new:keeps-every-rule": "what is made passes validate, the linter and its own tests as it is",
+    "new:typed": "made code passes mypy --strict",
+    "new:overwrites-nothing": "nothing that is there is overwritten, and a failed write leaves nothing",
+    "new:bad-names": "a name that can't be used is refused with the reason",
+    "new:asks": "on a terminal it asks for what no option says, elsewhere it takes the defaults",
     # Open WebUI
     "webui:custom-parameter": "the custom parameter open_persona is folded over the meta, and a wrong one is named",
     "webui:forgery": "nothing that a client puts into its request changes who asks, in which chat, with what",
