@@ -72,6 +72,12 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "new:typed": "made code passes mypy --strict",
     "new:overwrites-nothing": "nothing that is there is overwritten, and a failed write leaves nothing",
     "new:bad-names": "a name that can't be used is refused with the reason",
+    "nonprofits:search": "a search gives each hit once, and sends filters as the API wants them",
+    "nonprofits:filings": "filings come newest first, with their year and link, scanned ones too",
+    "nonprofits:not-found": "an EIN that nobody has is told, also where the API says so in a 200",
+    "nonprofits:failures": "what the API does wrong is told in our words, and never as an empty list",
+    "nonprofits:sizes": "an answer fits, and a cursor goes on where it ends",
+    "kit:advice": "a failure that a body tells gets the service's own advice",
     "new:asks": "on a terminal it asks for what no option says, elsewhere it takes the defaults",
     # Open WebUI
     "webui:custom-parameter": "the custom parameter open_persona is folded over the meta, and a wrong one is named",

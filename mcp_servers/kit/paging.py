@@ -11,10 +11,15 @@ import binascii
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import Annotated
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from mcp_servers.kit.errors import InvalidArgument
+
+Limit = Annotated[int, Field(ge=1, le=25, description="How many items to return")]
+Cursor = Annotated[str | None, Field(max_length=200, description="next_cursor of the previous answer, to go on")]
+"""The two arguments that every listing takes."""
 
 _CHECK_BYTES = 8
 _WHAT_TO_DO = "Repeat the call without cursor, then pass next_cursor unchanged and keep every other argument the same."

@@ -56,11 +56,12 @@ class Upstream:
         self.title = title
         self.policy = policy or Policy()
         self.clock: Clock = clock or SystemClock()
+        self._advice = advice or {}
         self._wire = Wire(
             base_url,
             title=title,
             policy=self.policy,
-            advice=advice or {},
+            advice=self._advice,
             headers=headers or {},
             clock=self.clock,
             transport=transport,
@@ -147,7 +148,7 @@ class Upstream:
             async with self._lanes.slot(credential.digest, deadline):
                 value, size = await self._wire.exchange(request, credential, deadline.remaining())
             if check is not None:
-                check(value)
+                self._checked(check, value)
             return value, size
 
         return await self._with_retries(request, deadline, attempt)
@@ -166,6 +167,15 @@ class Upstream:
                 if tries >= self.policy.attempts or wait >= deadline.remaining():
                     raise
             await self.clock.sleep(wait)
+
+    def _checked(self, check: Check, value: JsonValue) -> None:
+        """A failure that the body tells gets the same advice as one that the status tells, unless it has its own."""
+        try:
+            check(value)
+        except UpstreamError as error:
+            if error.what_to_do == error.default_what_to_do:
+                error.what_to_do = self._advice.get(error.code, error.what_to_do)
+            raise
 
 
 def _ago(seconds: float) -> str:

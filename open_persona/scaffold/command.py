@@ -56,11 +56,12 @@ def new_persona(
 
 
 def _next_steps(answers: Answers, root: Path) -> Iterable[str]:
+    folder = f"{root.name}/{answers.name}"
     if answers.kind != "python":
-        yield f"State its tools with their risk in {answers.name}/manifest.yaml; until then each counts as `write`."
+        yield f"State its tools with their risk in {folder}/manifest.yaml; until then each counts as `write`."
         yield f"open-persona validate --running {answers.name}    # with open-persona up running"
         return
-    yield f"Write the service's API in {answers.name}/client.py and its tools in {answers.name}/server.py."
+    yield f"Write the service's API in {folder}/client.py and its tools in {folder}/server.py."
     if has_tests(root):
         yield f"python -m pytest tests/mcp_servers/{answers.name}"
     yield f"open-persona validate {answers.name}"

@@ -341,3 +341,17 @@ def test_retry_after_forms(clock: SteppedClock) -> None:
 def test_backoff_doubles_up_to_its_limit() -> None:
     for attempt, full in ((1, 0.5), (2, 1.0), (3, 2.0), (50, 8.0)):
         assert full / 2 <= backoff_s(attempt, base=0.5, longest=8) <= full
+
+
+@pytest.mark.requirement("kit:advice")
+@pytest.mark.parametrize(("own", "told"), [(None, "Look it up."), ("Do this.", "Do this.")])
+async def test_a_failure_of_the_body_gets_the_services_advice(clock: SteppedClock, own: str | None, told: str) -> None:
+    def check(value: JsonValue) -> None:
+        raise NotFound("There is none.", what_to_do=own)
+
+    demo = Upstream(
+        "https://api.example", title="Demo", advice={"not_found": "Look it up."}, clock=clock, transport=Script(ok({}))
+    )
+    with pytest.raises(NotFound) as caught:
+        await demo.fetch(Request("x"), check=check)
+    assert caught.value.what_to_do == told
