@@ -20,6 +20,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "layout:pins": "the constraints file holds plain name==version lines",
     "layout:sizes": "no Python file is over 400 lines",
     "docs:settings": "every setting is documented, and nothing else",
+    "docs:how-to": "each how-to page is run by a test as it is written",
     "docs:links": "every link between pages leads somewhere",
     # Set-up, secrets, the local stack, the command
     "setup:missing_tool": "missing programs are named at once, with the packages to install",
