@@ -13,6 +13,8 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import BinaryIO
 
 import aiohttp
 
@@ -27,6 +29,7 @@ START_S = 20.0
 ANSWER_S = 10.0
 STOP_S = 5.0
 POLL_S = 0.05
+LAST_BYTES = 4096
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "SYSTEMROOT")
 
@@ -34,15 +37,13 @@ _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "SYSTEM
 async def ask_own(folder: Path, manifest: Manifest) -> Listing:
     """Start the ``server.py`` of ``folder``, ask for its tools, and end it, within about half a minute at the most."""
     (port,) = free_ports(1)
-    async with _running(folder, port) as process:
+    async with _running(folder, port) as (process, output):
         ended = asyncio.create_task(process.wait())
         try:
             async with asyncio.timeout(START_S):
                 while not await _listens(port):
                     if ended.done():
-                        return Listing(
-                            problem=f"the server ended as soon as it was started{await _last_words(process)}"
-                        )
+                        return Listing(problem=f"the server ended as soon as it was started{_last_words(output)}")
                     await asyncio.wait({ended}, timeout=POLL_S)
         except TimeoutError:
             return Listing(problem=f"the server does not listen on its port after {START_S:g} s")
@@ -89,9 +90,19 @@ async def port_state(manifest: Manifest, host: str) -> PortState | None:
 
 
 @asynccontextmanager
-async def _running(folder: Path, port: int) -> AsyncIterator[asyncio.subprocess.Process]:
+async def _running(folder: Path, port: int) -> AsyncIterator[tuple[asyncio.subprocess.Process, BinaryIO]]:
+    """The process, and the file that it writes to: a pipe that nobody reads would stop it when full."""
+    with TemporaryFile() as output:
+        process = await _started(folder, port, output)
+        try:
+            yield process, output
+        finally:
+            await _end(process)
+
+
+async def _started(folder: Path, port: int, output: BinaryIO) -> asyncio.subprocess.Process:
     # -P: a module in the working directory must not stand in for one of ours.
-    process = await asyncio.create_subprocess_exec(
+    return await asyncio.create_subprocess_exec(
         sys.executable,
         "-P",
         "-m",
@@ -99,14 +110,10 @@ async def _running(folder: Path, port: int) -> AsyncIterator[asyncio.subprocess.
         str(folder),
         env=_environment(port),
         stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
+        stdout=output,
+        stderr=output,
         start_new_session=True,
     )
-    try:
-        yield process
-    finally:
-        await _end(process)
 
 
 def _environment(port: int) -> dict[str, str]:
@@ -124,15 +131,13 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             os.killpg(process.pid, number)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_S):
-                await process.communicate()
+                await process.wait()
                 return
 
 
-async def _last_words(process: asyncio.subprocess.Process) -> str:
-    """The last line that it wrote to stderr, after a colon."""
-    assert process.stderr is not None
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(STOP_S):
-            said = (await process.stderr.read()).decode("utf-8", "replace").strip()
-            return f": {clean(said.splitlines()[-1], 200)}" if said else ""
-    return ""
+def _last_words(output: BinaryIO) -> str:
+    """The last line that it wrote, after a colon."""
+    size = output.seek(0, os.SEEK_END)
+    output.seek(max(0, size - LAST_BYTES))
+    said = output.read().decode("utf-8", "replace").strip()
+    return f": {clean(said.splitlines()[-1], 200)}" if said else ""

@@ -62,6 +62,13 @@ async def test_a_server_that_ends_at_once_is_told_with_its_last_words(checkout: 
 
 
 @pytest.mark.requirement("validate:asks-the-server")
+async def test_a_server_that_writes_a_lot_is_asked_all_the_same(checkout: Checkout) -> None:
+    checkout.change("server.py", "def build_app", "print('x' * 1_000_000)\n\n\ndef build_app")
+    (examined,) = await examine(checkout.root, PersonaFolder(), ["sample"])
+    assert examined.problems == ()
+
+
+@pytest.mark.requirement("validate:asks-the-server")
 async def test_a_server_that_hangs_is_ended(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "START_S", 1.0)
     monkeypatch.setattr(listing, "STOP_S", 0.3)
