@@ -35,7 +35,9 @@ THEIRS: dict[Reason, str] = {
     "probe.timeout_s in {name}/manifest.yaml.",
     "http_error": "The remote server answers with an error. See its own status page, and check transport.url in "
     "{name}/manifest.yaml.",
-    "auth": "The remote server wants credentials that the hub does not have. See whether it lists its tools without.",
+    "auth": "The remote server wants credentials. State its header in transport.headers of {name}/manifest.yaml, and "
+    "give the hub a value to list the tools with: OPEN_PERSONA_<NAME>_<KEY> in its environment, or the setting's "
+    "example.",
     "not_found": "There is nothing at that path. Check transport.url in {name}/manifest.yaml, its path included.",
     "host_rejected": "The remote server does not accept the host name of transport.url. Use the name it goes by.",
     "bad_protocol": "What answers does not speak MCP. transport.url in {name}/manifest.yaml must be the MCP endpoint.",
@@ -43,6 +45,12 @@ THEIRS: dict[Reason, str] = {
     "name_unresolved": "The host name of transport.url in {name}/manifest.yaml is not known. Check it, and the DNS.",
 }
 """For a server that runs elsewhere, where the step differs."""
+
+OAUTH = (
+    "The server asks for OAuth, which Open Persona does not support yet. If the service also gives out keys, state the "
+    "header with the key in transport.headers of {name}/manifest.yaml; else it can't be used so far."
+)
+"""For a server that answers 401 and names an authorization server."""
 
 DISABLED = "Take {name} out of OPEN_PERSONA_HUB_DISABLED and restart the hub to use it again."
 

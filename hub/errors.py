@@ -45,12 +45,16 @@ class HistoryError(HubError):
 
 
 class ProbeError(HubError):
-    """A health check ended early. ``detail`` is what was seen, cleaned of control characters."""
+    """A health check ended early. ``detail`` is what was seen, cleaned of control characters.
 
-    def __init__(self, reason: Reason, detail: str) -> None:
+    ``action`` is what to do where the reason alone does not tell; ``{name}`` in it is the integration.
+    """
+
+    def __init__(self, reason: Reason, detail: str, action: str = "") -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason: Reason = reason
         self.detail = detail
+        self.action = action
 
 
 class ForbiddenAddressError(HubError, OSError):

@@ -30,7 +30,7 @@ from hub.gateway_messages import (
 )
 from hub.gateway_sessions import Sessions, key_of
 from hub.mcp_http import MAX_ERROR_BYTES, Budget, event_data
-from hub.mcp_session import MODERN_VERSION, McpSession
+from hub.mcp_session import MODERN_VERSION, McpSession, wants_oauth
 from hub.redaction import NOTHING, Redaction
 from hub.text import clean
 
@@ -77,6 +77,7 @@ class BackendError:
 class _Answer:
     status: int
     message: JsonObject | None
+    challenge: str = ""
 
 
 class Backend:
@@ -168,7 +169,7 @@ class Backend:
         reply.leave()
         if message is None and reply.status < 300:
             raise ProbeError("bad_protocol", "no JSON-RPC answer to the request")
-        return _Answer(reply.status, message)
+        return _Answer(reply.status, message, reply.headers.get(b"www-authenticate", b"").decode("latin-1"))
 
     def _cancel(self, url: str, number: int, headers: Mapping[str, str]) -> None:
         """Tell the backend, aside: closing the connection cancels nothing in the handshake era."""
@@ -235,6 +236,8 @@ def _answer(message: object, number: int) -> JsonObject | None:
 
 def _outcome(reply: _Answer, title: str, redaction: Redaction) -> JsonObject | BackendError:
     message = reply.message
+    if reply.status in (401, 403):
+        raise _not_let_in(title, oauth=wants_oauth(reply.challenge))
     if message is None:
         raise CallError("backend_error", f"{title} refused the call with HTTP status {reply.status}. Tell the user so.")
     error, result = message.get("error"), message.get("result")
@@ -258,7 +261,19 @@ def _of_probe(error: ProbeError, title: str) -> CallError:
         )
     if error.reason == "bad_protocol":
         return _bad(title)
+    if error.reason == "auth":
+        return _not_let_in(title, oauth=error.action != "")
     return CallError("backend_error", f"{title} did not accept a session ({error.reason}). Tell the user so.")
+
+
+def _not_let_in(title: str, *, oauth: bool) -> CallError:
+    if oauth:
+        return CallError("backend_error", f"{title} needs OAuth, which is not supported yet. Tell the user so.")
+    return CallError(
+        "backend_error",
+        f"{title} did not accept the credentials. Do not try again; tell the user to check the settings of the tool "
+        f"“Open Persona: {title}”.",
+    )
 
 
 def _of_transport(error: Exception, title: str) -> CallError:

@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import logging
 import math
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
 from hub.audit import NOBODY, Audit, Caller
+from hub.backend_headers import call_headers
 from hub.errors import CallError, RpcError
 from hub.gateway_backend import Backend, BackendError, ToolCall
 from hub.gateway_fronts import Front
@@ -35,7 +37,6 @@ from hub.redaction import NOTHING, Redaction
 
 logger = logging.getLogger(__name__)
 
-SETTING_HEADER = "x-open-persona-setting-"
 UNKNOWN_TOOL = "Unknown tool"
 
 _ENDED: dict[Outcome, str] = {
@@ -46,6 +47,9 @@ _ENDED: dict[Outcome, str] = {
 }
 
 WATCH_AFTER_S = 0.05
+
+DRAIN_S = 5.0
+"""How long calls in flight may go on after their integration was removed; its server gets as long from the launcher."""
 
 CallKey = tuple[str, str, str | int, bool]
 
@@ -83,9 +87,9 @@ class Calls:
             call.end("stopped")
 
     def end_of(self, integration: str) -> None:
-        """End what runs at an integration that has gone."""
+        """Of an integration that has gone, end what still runs after :data:`DRAIN_S`."""
         for call in [call for call in self._all if call.integration == integration]:
-            call.end("unavailable")
+            asyncio.get_running_loop().call_later(DRAIN_S, call.end, "unavailable")
 
     def cancel(self, runner: str, integration: str, params: JsonObject) -> None:
         """The runner's own ``notifications/cancelled``, for a call of its own."""
@@ -232,10 +236,8 @@ def _tool_call(asked: Asked, front: Front, lease: HeldLease, tool: str, raw: Raw
     params = headers_for(declared, arguments)
     if asked.modern:
         check_sent(declared, params, raw)
-    settings = {
-        SETTING_HEADER + key.replace("_", "-"): value.get_secret_value()
-        for key, value in lease.grants[front.name].settings.items()
-    }
+    entered = lease.grants[front.name].settings
+    settings = call_headers(front.manifest, entered, os.environ) if front.manifest else {}
     token = asked.progress_token
     wants = token is not None and reply.events
     return ToolCall(

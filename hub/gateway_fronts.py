@@ -50,6 +50,7 @@ class Front:
     params: Mapping[str, tuple[ParamHeader, ...]] = field(repr=False)
     pages: Mapping[tuple[bool, str], bytes] = field(repr=False)
     """Results of ``tools/list`` as JSON, by (modern, cursor)."""
+    manifest: Manifest | None = field(default=None, repr=False)
 
     def page(self, cursor: object, *, modern: bool) -> bytes:
         """One page. Raises RpcError for a cursor of another list, or of nobody's."""
@@ -118,6 +119,7 @@ class Fronts:
             secret_settings=frozenset(one.key for one in manifest.settings if one.secret),
             params={tool.name: found for tool in shown if (found := _params(tool))},
             pages=_pages(manifest.name, manifest.title, [] if why else shown),
+            manifest=manifest,
         )
 
 

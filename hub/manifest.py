@@ -18,6 +18,9 @@ NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
 TOOL_PATTERN = r"^[a-zA-Z][a-zA-Z0-9_-]*$"
 SETTING_PATTERN = r"^[a-z][a-z0-9_]*$"
 
+PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+"""``{key}`` in an argument or a header stands for a setting; braces around anything else are text."""
+
 Port = Annotated[int, Field(ge=1024, le=65535)]
 
 
@@ -33,7 +36,10 @@ class PythonTransport(_Strict):
 
 
 class CommandTransport(_Strict):
-    """A stdio server that somebody else wrote, run by the launcher behind HTTP on ``port``."""
+    """A stdio server that somebody else wrote, run by the launcher behind HTTP on ``port``.
+
+    An argument may hold ``{key}`` of a setting that is no secret, since arguments show in the list of processes.
+    """
 
     type: Literal["command"]
     port: Port
@@ -41,10 +47,11 @@ class CommandTransport(_Strict):
 
 
 class HttpTransport(_Strict):
-    """A server that runs elsewhere; ``url`` is its MCP endpoint."""
+    """A server that runs elsewhere; ``url`` is its MCP endpoint. ``headers`` may hold ``{key}`` of settings."""
 
     type: Literal["http"]
     url: HttpUrl
+    headers: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("url")
     @classmethod
@@ -59,7 +66,10 @@ Transport = Annotated[PythonTransport | CommandTransport | HttpTransport, Field(
 
 
 class Setting(_Strict):
-    """One setting: a field in Open WebUI (``scope: user``) and a header at the server."""
+    """One setting: a field in Open WebUI (``scope: user``) and a header at a server of ours.
+
+    ``env`` is the variable in which a ``command`` gets it; ``example`` stands for it when tools are listed.
+    """
 
     key: Annotated[str, Field(pattern=SETTING_PATTERN)]
     title: Annotated[str, Field(min_length=1)]
@@ -68,6 +78,8 @@ class Setting(_Strict):
     required: bool = False
     description: str = ""
     help_url: HttpUrl | None = None
+    env: Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")] = ""
+    example: Annotated[str, Field(max_length=1000, pattern=r"^[\x20-\x7e]*$")] = ""
 
 
 class Limits(_Strict):

@@ -36,11 +36,15 @@ class Budget:
 
 @dataclass(frozen=True)
 class Answer:
-    """``message`` is the JSON-RPC answer, None when an error status came with no such body."""
+    """``message`` is the JSON-RPC answer, None when an error status came with no such body.
+
+    ``challenge`` is the ``WWW-Authenticate`` of an error status.
+    """
 
     status: int
     session_id: str
     message: JsonObject | None
+    challenge: str = ""
 
     @property
     def error(self) -> JsonObject | None:
@@ -77,7 +81,8 @@ async def exchange(
     async with client.post(url, data=json.dumps(message), headers=sent, allow_redirects=False) as response:
         session_id = response.headers.get("Mcp-Session-Id", "")
         if response.status >= 300:
-            return Answer(response.status, session_id, await _error_body(response))
+            challenge = response.headers.get("WWW-Authenticate", "")
+            return Answer(response.status, session_id, await _error_body(response), challenge)
         if "id" not in message:
             return Answer(response.status, session_id, None)
         if response.content_type == "text/event-stream":

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import aiohttp
 
+from hub.actions import OAUTH
 from hub.errors import ProbeError
 from hub.mcp_http import Answer, Budget, JsonObject, exchange
 from hub.text import clean
@@ -125,7 +126,7 @@ class McpSession:
         return page, following if isinstance(following, str) else None
 
     async def _modern(self, method: str, params: JsonObject) -> Answer:
-        headers = {"MCP-Protocol-Version": MODERN_VERSION, "Mcp-Method": method}
+        headers = {**self._extra, "MCP-Protocol-Version": MODERN_VERSION, "Mcp-Method": method}
         return await self._send(method, {**params, "_meta": _ENVELOPE}, headers)
 
     async def _send(self, method: str, params: JsonObject, headers: Mapping[str, str]) -> Answer:
@@ -139,10 +140,17 @@ class McpSession:
         return {**headers, "Mcp-Session-Id": self._session_id} if self._session_id else headers
 
 
+def wants_oauth(challenge: str) -> bool:
+    """Whether a ``WWW-Authenticate`` points to an authorization server (RFC 9728)."""
+    return "resource_metadata" in challenge.lower()
+
+
 def of_status(answer: Answer, request: str) -> ProbeError:
     """The failure that an answer of HTTP status 300 or more means."""
     status = answer.status
     said = f"{request} was answered {status}"
+    if status == 401 and wants_oauth(answer.challenge):
+        return ProbeError("auth", f"{said}: it needs OAuth, which is not supported yet", OAUTH)
     if status in (401, 403):
         return ProbeError("auth", said)
     if status == 404:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -22,13 +23,14 @@ import aiohttp
 
 from hub.actions import action_for
 from hub.addresses import check_literal, connectable
+from hub.backend_headers import probe_headers
 from hub.errors import ForbiddenAddressError, ProbeError
 from hub.manifest import HttpTransport, Manifest
 from hub.mcp_http import Answer, Budget
 from hub.mcp_session import McpSession, of_status
 from hub.text import clean
 from hub.tools import Tool, compare, mismatch
-from hub.wire import ProbeResult
+from hub.wire import ProbeResult, Reason
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +111,8 @@ class _Walk:
         self.stage: Stage = "tcp"
         self._client = client
         self._target = target
-        self._session = McpSession(client, target.url, Budget(MAX_BYTES))
+        headers = probe_headers(target.manifest, os.environ)
+        self._session = McpSession(client, target.url, Budget(MAX_BYTES), headers)
         self._tools: tuple[Tool, ...] = ()
 
     async def run(self) -> None:
@@ -155,7 +158,7 @@ class _Walk:
             ok=failure is None,
             reason=reason,
             detail=detail,
-            action=action_for(reason, manifest) if reason else "",
+            action=_action(failure, reason, manifest),
             stage=self.stage,
             latency_ms=latency_ms,
             protocol=self._session.protocol if failure is None else "",
@@ -186,6 +189,12 @@ class _Walk:
         async with self._client.get(url, allow_redirects=False) as response:
             if response.status not in (200, 404, 405):
                 raise of_status(Answer(response.status, "", None), "GET /healthz")
+
+
+def _action(failure: ProbeError | None, reason: Reason | None, manifest: Manifest) -> str:
+    if failure is not None and failure.action:
+        return failure.action.format(name=manifest.name)
+    return action_for(reason, manifest) if reason else ""
 
 
 async def _connection(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from hub.manifest import HttpTransport, Manifest
 from hub.manifest_file import Fault, ManifestFile
+from hub.transport_rules import arguments_hold_no_secret, headers_can_be_sent, variables_are_free
 
 Rule = Callable[[ManifestFile, Sequence[ManifestFile]], Iterator[Fault]]
 
@@ -56,7 +57,15 @@ def port_is_free(file: ManifestFile, accepted: Sequence[ManifestFile]) -> Iterat
             yield file.fault(("transport", "port"), f"transport.port: {port} is taken by {other.folder!r}")
 
 
-RULES: tuple[Rule, ...] = (name_is_folder, name_is_no_prefix, no_opencode_name, port_is_free)
+RULES: tuple[Rule, ...] = (
+    name_is_folder,
+    name_is_no_prefix,
+    no_opencode_name,
+    port_is_free,
+    arguments_hold_no_secret,
+    variables_are_free,
+    headers_can_be_sent,
+)
 
 
 def port_of(file: ManifestFile) -> int | None:

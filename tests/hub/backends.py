@@ -45,7 +45,7 @@ async def one(
 ) -> AsyncIterator[World]:
     """A hub with this backend as ``bad``, and a lease for its tools."""
     async with serve_app(app) as url:
-        add(servers, "bad", manifest_text(url, "bad", tools=TOOLS, limits=limits))
+        add(servers, "bad", manifest_text(url, "bad", tools=TOOLS, limits=limits, ours=True))
         async with world(client, home, servers) as here:
             await here.lease({"bad": list(TOOLS)})
             yield here

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import httpx2
@@ -211,13 +212,20 @@ class World:
 
 
 def manifest_text(
-    url: str, name: str, *, tools: Mapping[str, str] | None = None, limits: str = "{}", probe: str = "{}"
+    url: str,
+    name: str,
+    *,
+    tools: Mapping[str, str] | None = None,
+    limits: str = "{}",
+    probe: str = "{}",
+    ours: bool = False,
 ) -> str:
-    """A manifest.yaml for a server at ``url``."""
+    """A manifest.yaml for a server at ``url``; ``ours``: one that the launcher would run there."""
+    transport = f"{{type: python, port: {urlsplit(url).port}}}" if ours else f"{{type: http, url: '{url}/mcp'}}"
     shown = json.dumps(TOOLS if tools is None else tools)
     return (
         f"manifest_version: 1\nname: {name}\ntitle: {name.title()}\ndescription: A server of the tests.\n"
-        f"transport: {{type: http, url: '{url}/mcp'}}\ntools: {shown}\nlimits: {limits}\nprobe: {probe}\n"
+        f"transport: {transport}\ntools: {shown}\nlimits: {limits}\nprobe: {probe}\n"
     )
 
 

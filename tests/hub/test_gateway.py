@@ -33,7 +33,7 @@ async def here(
 ) -> AsyncIterator[World]:
     """``tools`` answers, ``dead`` is down, ``closed`` is disabled, ``broken`` is invalid; no lease yet."""
     async with serve_app(server.app) as url:
-        add(servers_dir, "tools", manifest_text(url, "tools"))
+        add(servers_dir, "tools", manifest_text(url, "tools", ours=True))
         add(servers_dir, "dead", manifest_text(await free_address(), "dead", probe="{failures_before_down: 1}"))
         add(servers_dir, "closed", manifest_text(url, "closed"))
         add(servers_dir, "broken", "manifest_version: 1\nname: broken\nport: 7\n")

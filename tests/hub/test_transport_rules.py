@@ -1,0 +1,82 @@
+"""How settings may reach a stranger's server: each planted fault is named with its line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hub.manifest_file import read_manifest
+from hub.validate import judge
+
+COMMAND = """manifest_version: 1
+name: demo
+title: Demo
+description: A demo.
+transport:
+  type: command
+  port: 7101
+  command:
+    - serve
+    - --root={folder}
+    - '{"json": {"stays": 1}}'
+settings:
+  - key: folder
+    title: Folder
+    example: .
+  - key: token
+    title: Token
+    secret: true
+    env: DEMO_TOKEN
+"""
+HTTP = """manifest_version: 1
+name: demo
+title: Demo
+description: A demo.
+transport:
+  type: http
+  url: https://mcp.example/mcp
+  headers:
+    Authorization: Bearer {token}
+settings:
+  - key: token
+    title: Token
+    secret: true
+"""
+
+
+def faults(tmp_path: Path, text: str) -> list[str]:
+    folder = tmp_path / "demo"
+    folder.mkdir()
+    (folder / "manifest.yaml").write_text(text)
+    return [str(fault) for fault in judge([read_manifest(folder)])["demo"]]
+
+
+@pytest.mark.parametrize("text", [COMMAND, HTTP])
+def test_a_good_one_has_no_fault(tmp_path: Path, text: str) -> None:
+    assert faults(tmp_path, text) == []
+
+
+@pytest.mark.requirement("hub:transport-rules")
+@pytest.mark.parametrize(
+    ("text", "old", "new", "line", "words"),
+    [
+        (COMMAND, "{folder}", "{token}", 10, "'token' is a secret, and arguments show"),
+        (COMMAND, "{folder}", "{other}", 10, "there is no setting 'other'"),
+        (COMMAND, "- serve", "- '{folder}'", 9, "the program itself can't come from a setting"),
+        (COMMAND, "DEMO_TOKEN", "DEMO-TOKEN", 19, "settings.1.env"),
+        (COMMAND, "DEMO_TOKEN", "LD_PRELOAD", 19, "a setting can't be the variable LD_PRELOAD"),
+        (COMMAND, "DEMO_TOKEN", "PATH", 19, "a setting can't be the variable PATH"),
+        (COMMAND, "example: .", "env: DEMO_TOKEN", 19, "the variable of another setting"),
+        (HTTP, "secret: true", "env: TOKEN", 13, "only a server of transport.type 'command'"),
+        (HTTP, "{token}", "{other}", 9, "there is no setting 'other'"),
+        (HTTP, "Authorization", "Content-Length", 9, "does not let a manifest set"),
+        (HTTP, "Authorization", "X-Open-Persona-Setting-Token", 9, "does not let a manifest set"),
+        (HTTP, "Authorization", "'Two Words'", 9, "no name of a header"),
+        (HTTP, "Bearer {token}", '"a\\r\\nb"', 9, "printable ASCII in one line"),
+        (HTTP, "Bearer {token}", "a\n    authorization: b", 10, "the header is there twice"),
+    ],
+)
+def test_a_planted_fault_is_named(tmp_path: Path, text: str, old: str, new: str, line: int, words: str) -> None:
+    found = faults(tmp_path, text.replace(old, new))
+    assert any(one.startswith(f"demo/manifest.yaml:{line}: ") and words in one for one in found), found
