@@ -119,7 +119,7 @@ class Child:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with(os.getpid()),
+                preexec_fn=die_with(os.getpid()),
             )
         except (OSError, ValueError) as error:
             self.exit_code, self.problem = None, f"cannot be started: {error}"
@@ -132,7 +132,7 @@ class Child:
         finally:
             await self._end(process, reading)
         self.exit_code = process.returncode
-        self.problem = _ended(process.returncode)
+        self.problem = how_it_ended(process.returncode)
         return clock() - begun
 
     async def _until_over(self, process: asyncio.subprocess.Process) -> None:
@@ -149,12 +149,12 @@ class Child:
         try:
             if process.returncode is None:
                 self._enter("stopping")
-                _signal_group(process.pid, signal.SIGTERM)
+                signal_group(process.pid, signal.SIGTERM)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self.policy.stop_grace_s):
                         await process.wait()
         finally:
-            _signal_group(process.pid, signal.SIGKILL)
+            signal_group(process.pid, signal.SIGKILL)
             self.pid = None
             await asyncio.shield(process.wait())
             await asyncio.wait({reading}, timeout=1)
@@ -182,7 +182,8 @@ class Child:
             self._on_change(self)
 
 
-def _ended(returncode: int | None) -> str:
+def how_it_ended(returncode: int | None) -> str:
+    """In words that follow a name: \"ended with status 1\"."""
     if returncode is None:
         return "is still there"
     if returncode < 0:
@@ -191,12 +192,13 @@ def _ended(returncode: int | None) -> str:
     return f"ended with status {returncode}"
 
 
-def _signal_group(pid: int, number: signal.Signals) -> None:
+def signal_group(pid: int, number: signal.Signals) -> None:
+    """To every process of the group, if there still is one."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, number)
 
 
-def _die_with(parent: int) -> Callable[[], None] | None:
+def die_with(parent: int) -> Callable[[], None] | None:
     """Runs in the new process: Linux kills it when the parent dies, however that happens."""
     libc = _LIBC
     if libc is None:

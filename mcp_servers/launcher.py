@@ -1,7 +1,9 @@
 """The launcher: one process per integration folder, each kept running, none able to hurt another.
 
-The folders are looked at again every ``RESCAN_S`` seconds: a new one is started, a changed manifest restarts its
-server, a folder that went away stops its server. A broken manifest stops nothing that runs.
+A server is ``server.py`` of the folder, or for ``transport.type: command`` a stdio program of somebody else's behind
+HTTP (``mcp_servers.stdio``). The folders are looked at again every ``RESCAN_S`` seconds: a new one is started, a
+changed manifest restarts its server alone, and a folder that went away stops its server, which first has a few seconds
+to answer what it was asked. A broken manifest stops nothing that runs.
 """
 
 from __future__ import annotations
@@ -16,10 +18,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from mcp_servers.child import Child
 from mcp_servers.kit.integration import MANIFEST, Integration, ManifestError
 from mcp_servers.kit.serve import HOST_ENV, PORT_ENV, listen
+from mcp_servers.stdio.recipe import read_recipe
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +41,7 @@ class Spec:
     folder: Path
     port: int
     stamp: tuple[int, int]
+    type: Literal["python", "command"] = "python"
 
 
 @dataclass(frozen=True)
@@ -82,18 +87,19 @@ def _spec(folder: Path, taken: Mapping[int, str]) -> Spec | None:
     transport = _read(folder, stamp).transport
     if transport.type == "http" or transport.port is None:
         return None
-    if transport.type == "command":
-        raise ManifestError(f"{manifest}: transport.type: this launcher does not start 'command' servers")
-    if not (folder / "server.py").is_file():
+    if transport.type == "python" and not (folder / "server.py").is_file():
         raise ManifestError(f"{folder / 'server.py'}: is missing (transport.type is 'python')")
     if transport.port in taken:
         raise ManifestError(f"{manifest}: transport.port: {transport.port} is already used by {taken[transport.port]}")
-    return Spec(folder.name, folder, transport.port, stamp)
+    return Spec(folder.name, folder, transport.port, stamp, transport.type)
 
 
 @functools.lru_cache(maxsize=256)
 def _read(folder: Path, stamp: tuple[int, int]) -> Integration:  # noqa: ARG001 (the stamp makes a changed file be read again)
-    return Integration.from_folder(folder)
+    integration = Integration.from_folder(folder)
+    if integration.transport.type == "command":
+        read_recipe(folder)
+    return integration
 
 
 @dataclass
@@ -179,7 +185,8 @@ class Launcher:
 
 def _command(spec: Spec) -> list[str]:
     # -P: a module in the working directory must not stand in for one of ours.
-    return [sys.executable, "-P", "-m", "mcp_servers.run", str(spec.folder)]
+    module = "mcp_servers.stdio" if spec.type == "command" else "mcp_servers.run"
+    return [sys.executable, "-P", "-m", module, str(spec.folder)]
 
 
 def server_environment(spec: Spec, environ: Mapping[str, str], host: str) -> dict[str, str]:

@@ -57,21 +57,22 @@ def create_app(
     ``OPEN_PERSONA_MCP_ALLOWED_HOSTS`` (comma separated). Everything in ``closing`` is closed when the app stops.
     Answers are event streams, so progress of a running call reaches the caller.
     """
+    return http_app(_Tools(server, closing).lowlevel(), name=name, allowed_hosts=allowed_hosts)
+
+
+def http_app(server: Server[Any], *, name: str, allowed_hosts: Sequence[str] | None = None) -> Starlette:
+    """The same for a low-level server, whose handlers say what it shows."""
     hosts = _hosts_from_environment(os.environ) if allowed_hosts is None else allowed_hosts
 
     async def healthz(_: Request) -> JSONResponse:
         return JSONResponse({"status": "ok", "name": name})
 
-    return (
-        _Tools(server, closing)
-        .lowlevel()
-        .streamable_http_app(
-            streamable_http_path="/mcp",
-            stateless_http=True,
-            json_response=False,
-            transport_security=transport_security(hosts),
-            custom_starlette_routes=[Route("/healthz", healthz, methods=["GET"])],
-        )
+    return server.streamable_http_app(
+        streamable_http_path="/mcp",
+        stateless_http=True,
+        json_response=False,
+        transport_security=transport_security(hosts),
+        custom_starlette_routes=[Route("/healthz", healthz, methods=["GET"])],
     )
 
 

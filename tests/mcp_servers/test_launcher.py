@@ -242,6 +242,7 @@ def test_scan_names_each_problem_and_keeps_the_rest(tmp_path: Path) -> None:
     assert set(found.problems) == {"beta", "empty", "command"}
     assert f"{port} is already used by alpha" in found.problems["beta"]
     assert "server.py: is missing" in found.problems["empty"]
+    assert "transport.command" in found.problems["command"]
     assert scan(tmp_path / "nowhere").problems.keys() == {""}
 
 
