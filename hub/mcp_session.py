@@ -15,10 +15,12 @@ from hub.errors import ProbeError
 from hub.mcp_http import Answer, Budget, JsonObject, exchange
 from hub.text import clean
 from hub.tools import Tool, read_tool
+from hub.wire import Reason
 
 MODERN_VERSION = "2026-07-28"
 HANDSHAKE_VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 METHOD_NOT_FOUND = -32601
+INTERNAL_ERROR = -32603
 
 MAX_TOOLS = 1000
 MAX_PAGES = 50
@@ -166,7 +168,9 @@ def _result(answer: Answer, request: str) -> JsonObject:
     if answer.status >= 300:
         raise of_status(answer, request)
     if answer.result is None:
-        raise ProbeError("bad_protocol", f"{request} was answered with an error{_said(answer)}")
+        failed = answer.error is not None and answer.error.get("code") == INTERNAL_ERROR
+        reason: Reason = "http_error" if failed else "bad_protocol"
+        raise ProbeError(reason, f"{request} was answered with an error{_said(answer)}")
     return answer.result
 
 

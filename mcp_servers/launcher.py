@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 ROOT_ENV = "OPEN_PERSONA_MCP_SERVERS_DIR"
 OUR_ROOT = Path(__file__).resolve().parent
-RESCAN_S = 2.0
+RESCAN_S = 1.0
 _SECRET_ENDINGS = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD", "_CREDENTIALS")
 
 

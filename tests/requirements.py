@@ -222,6 +222,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "stdio:redaction": "a program's log has its integration's name and no value of a setting",
     "stdio:restart": "a program that ended is started again, with growing delays while it fails",
     "stdio:start-deadline": "a program that does not come up is a clear tool error in time",
+    "stdio:strangers": "published servers that nobody here wrote run from a manifest alone",
     # Instrumentl
     "instrumentl:basic-auth": "the key id and private key go as HTTP Basic",
     "instrumentl:deadline": "a hanging upstream ends in a timeout error",

@@ -102,7 +102,7 @@ def listing(pages: list[dict[str, Any]], as_events: bool = False) -> Handler:
         if not as_events:
             return Response(body, media_type="application/json")
         note = '{"jsonrpc": "2.0", "method": "notifications/message", "params": {}}'
-        text = f": hello\r\nevent: message\r\ndata: {note}\r\n\r\ndata: {body}\r\n\r\n"
+        text = f": hello\r\nid: 7\r\ndata:\r\n\r\nevent: message\r\ndata: {note}\r\n\r\ndata: {body}\r\n\r\n"
         return StreamingResponse(iter([text[:40], text[40:]]), media_type="text/event-stream")
 
     return handle

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hub.manifest_file import read_manifest
 from hub.validate import judge
@@ -55,6 +57,17 @@ def faults(tmp_path: Path, text: str) -> list[str]:
 @pytest.mark.parametrize("text", [COMMAND, HTTP])
 def test_a_good_one_has_no_fault(tmp_path: Path, text: str) -> None:
     assert faults(tmp_path, text) == []
+
+
+def test_the_pages_manifests_have_no_fault(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "wrap-somebody-elses-server.md"
+    blocks = re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
+    assert len(blocks) == 4
+    for block in blocks:
+        name = yaml.safe_load(block)["name"]
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.yaml").write_text(block)
+    assert [*judge([read_manifest(folder) for folder in sorted(tmp_path.iterdir())]).values()] == [()] * 4
 
 
 @pytest.mark.requirement("hub:transport-rules")
