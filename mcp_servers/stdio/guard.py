@@ -16,7 +16,7 @@ _END_S = 2.0
 
 
 class Guard:
-    """Watches over process groups from :meth:`hold` to :meth:`release`. Close it at the end."""
+    """Watches over process groups and their folders from :meth:`hold` to :meth:`release`. Close it at the end."""
 
     def __init__(self) -> None:
         # A session of its own: what ends the bridge's group must not end the guard.
@@ -32,8 +32,8 @@ class Guard:
     def pid(self) -> int:
         return self._watcher.pid
 
-    def hold(self, group: int) -> None:
-        self._tell(f"+{group}\n")
+    def hold(self, group: int, folder: Path) -> None:
+        self._tell(f"+{group} {folder}\n")
 
     def release(self, group: int) -> None:
         self._tell(f"-{group}\n")

@@ -144,13 +144,13 @@ class Program:
         finally:
             signal_group(process.pid, signal.SIGKILL)
             await asyncio.shield(process.wait())
-            self._around.guard.release(process.pid)
             await asyncio.wait(reading, timeout=1)
             for task in reading:
                 task.cancel()
             # A pipe may be paused, or held by what left the group.
             process._transport.close()  # type: ignore[attr-defined]
             await asyncio.to_thread(shutil.rmtree, self._home, ignore_errors=True)
+            self._around.guard.release(process.pid)
 
     async def _exit_within(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -177,7 +177,7 @@ class Program:
 
     def _say(self, line: str) -> None:
         if line:
-            self._around.output(f"{self.pid}: {self._redact(line[:LINE_LIMIT])}")
+            self._around.output(f"{self.pid}: {self._redact(line)[:LINE_LIMIT]}")
 
 
 async def start(around: Surroundings, values: Values) -> Program:
@@ -202,11 +202,13 @@ async def start(around: Surroundings, values: Values) -> Program:
             preexec_fn=die_with(os.getpid()),
             limit=MAX_LINE,
         )
-    except (OSError, ValueError) as error:
+    except BaseException as error:
         shutil.rmtree(home, ignore_errors=True)
+        if not isinstance(error, OSError | ValueError):
+            raise
         told = error.strerror if isinstance(error, OSError) else "a setting can't be in an argument or a variable"
         raise StartFailed(f"cannot be started: {told}") from None
-    around.guard.hold(process.pid)
+    around.guard.hold(process.pid, home)
     program = Program(process, home, around, Redaction(recipe.integration.settings, values))
     try:
         async with asyncio.timeout(START_S):

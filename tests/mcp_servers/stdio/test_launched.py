@@ -50,11 +50,13 @@ async def test_a_kill_leaves_neither_programs_nor_their_children(tmp_path: Path,
     async with launched(tmp_path) as running:
         await comes_up(port)
         family = await call(port, "family")
+        home = Path((await call(port, "whoami"))["cwd"])
         assert all(map(alive, family))
         [bridge] = running.pids("strange")
         os.kill(running.process.pid if victim == "launcher" else bridge, signal.SIGKILL)
         await eventually(lambda: not any(map(alive, family)), what="the whole family dies")
         await eventually(lambda: not alive(bridge))
+        await eventually(lambda: not home.exists(), what="its folder goes, too")
 
 
 @pytest.mark.requirement("launcher:drain")
