@@ -51,12 +51,19 @@ OAUTH = (
     "header with the key in transport.headers of {name}/manifest.yaml; else it can't be used so far."
 )
 """For a server that answers 401 and names an authorization server."""
+WITHHELD = (
+    "Look at what changed: `open-persona approve {name}` shows it and asks, and so does the status page. Until then "
+    "those tools are withheld; the others stay usable."
+)
+"""For changed tools of a pinned integration."""
 
 DISABLED = "Take {name} out of OPEN_PERSONA_HUB_DISABLED and restart the hub to use it again."
 
 
 def action_for(reason: Reason, manifest: Manifest) -> str:
     """The next step for a probe that ended with ``reason``."""
+    if reason == "tools_changed" and manifest.pinned:
+        return WITHHELD.format(name=manifest.name)
     remote = isinstance(manifest.transport, HttpTransport)
     text = (THEIRS.get(reason) if remote else None) or OURS.get(reason, "")
     return text.format(name=manifest.name)

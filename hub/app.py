@@ -12,6 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from hub.access import Access
+from hub.approval_routes import approval_router
+from hub.approvals import Approvals
 from hub.audit import Audit
 from hub.board import Board
 from hub.catalog import Catalog, load_catalog
@@ -46,7 +48,9 @@ async def open_hub(settings: HubSettings, now: Now = utc_now, *, rescan_s: float
     catalog = load_catalog(folder)
     _warn_of_unknown(settings, catalog)
     board = Board(catalog, secrets.token_hex(8), disabled=settings.hub_disabled, mcp_host=settings.mcp_host, now=now)
-    metrics, events, history = Metrics(board), EventStreams(board), History(settings.home / "hub.db")
+    metrics, history = Metrics(board), History(settings.home / "hub.db")
+    audit = Audit(metrics.registry, now)
+    events, approvals = EventStreams(board, audit.log), Approvals(board, history, audit, now)
     async with AsyncExitStack() as stack:
         await history.open()
         stack.push_async_callback(history.close)
@@ -56,7 +60,7 @@ async def open_hub(settings: HubSettings, now: Now = utc_now, *, rescan_s: float
         stack.push_async_callback(monitor.close)
         await monitor.start()
         stack.callback(events.close)
-        access, leases, audit = Access(settings), Leases(), Audit(metrics.registry, now)
+        access, leases = Access(settings), Leases()
         stack.callback(audit.flush)
         metrics.by_integration.append(audit.calls)
         gateway = await stack.enter_async_context(
@@ -73,7 +77,7 @@ async def open_hub(settings: HubSettings, now: Now = utc_now, *, rescan_s: float
         follower = Follower(folder, board, monitor, gateway.gone, rescan_s=rescan_s)
         stack.push_async_callback(follower.close)
         follower.start()
-        yield Hub(board, monitor, history, metrics, events, access, now, leases, gateway, audit)
+        yield Hub(board, monitor, history, metrics, events, access, now, leases, gateway, audit, approvals)
 
 
 def create_app(hub: Hub) -> Doors:
@@ -83,6 +87,7 @@ def create_app(hub: Hub) -> Doors:
     app.include_router(own)
     app.include_router(router)
     app.include_router(lease_router)
+    app.include_router(approval_router)
     app.add_exception_handler(RequestError, _refused)
     app.add_exception_handler(HTTPException, _http_error)
     return Doors(app, hub.gateway, hub.audit)

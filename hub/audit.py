@@ -9,19 +9,22 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from hub.calls_log import CallsLog
 from hub.outcomes import Outcome, Refusal
 from hub.text import clean
+from hub.wire import CallEntry
 
 logger = logging.getLogger("hub.audit")
 
 MAX_NAME = 64
+MAX_TOOLS = 100
 DELAY_S = 0.01
 
 
@@ -50,11 +53,12 @@ class _Ended(NamedTuple):
 class Audit:
     """Writes the lines and counts; ``now`` gives the wall clock in UTC. :meth:`flush` writes what is still to come.
 
-    ``calls`` has an ``integration`` label.
+    ``calls`` has an ``integration`` label; ``log`` holds the last lines.
     """
 
     def __init__(self, registry: CollectorRegistry, now: Callable[[], datetime]) -> None:
         self._now = now
+        self.log = CallsLog()
         self._ended: list[_Ended] = []
         self._flusher: asyncio.TimerHandle | None = None
         self.calls = Counter(
@@ -79,6 +83,11 @@ class Audit:
         self._refusals.labels(why).inc()
         self._note(_Ended(self._now(), caller, integration, "", why, None))
 
+    def approved(self, integration: str, tools: Sequence[str], tool_fingerprint: str) -> None:
+        """The operator accepted tools. Written at once."""
+        line = {"at": self._now().isoformat(timespec="milliseconds"), "integration": integration, "outcome": "approved"}
+        logger.info("%s", json.dumps({**line, "tools": list(tools)[:MAX_TOOLS], "tool_fingerprint": tool_fingerprint}))
+
     def flush(self) -> None:
         """Write the lines that wait."""
         if self._flusher is not None:
@@ -89,7 +98,8 @@ class Audit:
             if one.ms is not None:
                 self.calls.labels(one.integration, one.outcome).inc()
                 self._seconds.observe(one.ms / 1000)
-            logger.info("%s", _line(one))
+            self.log.add(entry := _entry(one))
+            logger.info("%s", _line(entry))
 
     def _note(self, ended: _Ended) -> None:
         self._ended.append(ended)
@@ -97,15 +107,27 @@ class Audit:
             self._flusher = asyncio.get_running_loop().call_later(DELAY_S, self.flush)
 
 
-def _line(ended: _Ended) -> str:
+def _entry(ended: _Ended) -> CallEntry:
+    return CallEntry.model_construct(
+        at=ended.at,
+        user=ended.caller.user,
+        persona=ended.caller.persona,
+        integration=_name(ended.integration),
+        tool=_name(ended.tool),
+        outcome=ended.outcome,
+        ms=None if ended.ms is None else round(ended.ms, 1),
+    )
+
+
+def _line(entry: CallEntry) -> str:
     line = {
-        "at": ended.at.isoformat(timespec="milliseconds"),
-        "user": ended.caller.user,
-        "persona": ended.caller.persona,
-        "integration": _name(ended.integration),
-        "tool": _name(ended.tool),
-        "outcome": ended.outcome,
-        "ms": round(ended.ms or 0.0, 1),
+        "at": entry.at.isoformat(timespec="milliseconds"),
+        "user": entry.user,
+        "persona": entry.persona,
+        "integration": entry.integration,
+        "tool": entry.tool,
+        "outcome": entry.outcome,
+        "ms": entry.ms or 0.0,
     }
     return json.dumps(line)
 

@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from hub.catalog import Catalog, Integration
+from hub.drift import drift
 from hub.errors import NotProbedError, UnknownIntegrationError
+from hub.history import Check
+from hub.latency import Latencies
 from hub.manifest import Manifest
 from hub.probe import Now, utc_now
 from hub.state import Standing, unproven
 from hub.timeline import Bar, Timeline
-from hub.views import digest_of, revision_of, status_of, view_of
-from hub.wire import CatalogView, Health, IntegrationView, StatusView
+from hub.views import digest_of, entry_of, measured, revision_of, status_of, view_of
+from hub.wire import CatalogView, IntegrationDetail, IntegrationView, ProbeResult, StatusEntry, StatusView
 
 GAP_FACTOR = 3
 """A silence of this many intervals means that the hub was not looking."""
@@ -31,12 +34,24 @@ class Present:
 
 @dataclass
 class _Entry:
-    """One integration with everything that is known of it; ``digest`` is that of its view."""
+    """One integration with everything that is known of it.
+
+    ``view`` and ``status`` are made when something changes, not when somebody asks; ``digest`` is that of the view.
+    """
 
     integration: Integration
     timeline: Timeline
+    latencies: Latencies = field(default_factory=Latencies)
     standing: Standing = field(default_factory=Standing)
+    view: IntegrationView | None = None
+    status: StatusEntry | None = None
     digest: str = ""
+
+    def note(self, view: IntegrationView) -> None:
+        self.view, self.status, self.digest = view, entry_of(view), digest_of(view)
+
+    def measurements(self, now: datetime) -> tuple[float | None, tuple[float, float] | None]:
+        return self.timeline.uptime(now), self.latencies.percentiles(now)
 
 
 class Board:
@@ -96,18 +111,24 @@ class Board:
             return None
         return Present(entry.integration.manifest, entry.standing, name in self._disabled)
 
-    def update(self, name: str, standing: Standing, at: datetime, ok: bool) -> None:
+    def update(self, standing: Standing, result: ProbeResult) -> None:
         """Note a check and its outcome; wakes the listeners when the revision changes."""
-        self.restore(name, standing, [(at, ok, standing.health)])
+        self.restore(result.name, standing, [(result.at, result.ok, standing.health, result.latency_ms)])
 
-    def restore(self, name: str, standing: Standing, checks: Iterable[tuple[datetime, bool, Health]]) -> None:
+    def settle(self, name: str, standing: Standing) -> None:
+        """Note another standing without a check."""
+        self.restore(name, standing, ())
+
+    def restore(self, name: str, standing: Standing, checks: Iterable[Check]) -> None:
         """Take over what was known before; a name without a folder now is ignored."""
         entry = self._entries.get(name)
         if entry is None:
             return
         entry.standing = standing
-        for at, ok, health in checks:
+        for at, ok, health, latency_ms in checks:
             entry.timeline.add(at, ok, health)
+            if ok:
+                entry.latencies.add(at, latency_ms)
         self._note(name)
         self._revise()
 
@@ -118,19 +139,32 @@ class Board:
     def view(self, name: str) -> IntegrationView:
         """One integration; raises UnknownIntegrationError."""
         entry = self._get(name)
-        return view_of(
-            entry.integration,
-            entry.standing,
-            disabled=name in self._disabled,
-            mcp_host=self._mcp_host,
-            uptime_24h=entry.timeline.uptime(self._now()),
+        assert entry.view is not None
+        return measured(entry.view, *entry.measurements(self._now()))
+
+    def detail(self, name: str) -> IntegrationDetail:
+        """One integration with how its tools differ; raises UnknownIntegrationError."""
+        view, standing = self.view(name), self._entries[name].standing
+        pending = standing.approved if view.pin else None
+        return IntegrationDetail.model_construct(
+            **dict(view),
+            drift=() if pending is None else drift(pending, standing.tools or ()),
+            changes=standing.change,
         )
+
+    def details(self) -> tuple[IntegrationDetail, ...]:
+        """All integrations with how their tools differ, sorted by name."""
+        return tuple(self.detail(name) for name in self._entries)
 
     def catalog_view(self) -> CatalogView:
         return CatalogView(revision=self.revision, boot_id=self.boot_id, integrations=self.views())
 
     def status(self) -> StatusView:
-        return status_of(self.revision, self.views())
+        now = self._now()
+        noted = ((entry, entry.status) for entry in self._entries.values())
+        return status_of(
+            self.revision, (measured(status, *entry.measurements(now)) for entry, status in noted if status)
+        )
 
     def bars(self, name: str) -> list[Bar]:
         """The last 24 hours of one integration, oldest first."""
@@ -148,7 +182,9 @@ class Board:
         return self._entries[name]
 
     def _note(self, name: str) -> None:
-        self._entries[name].digest = digest_of(self.view(name))
+        entry = self._entries[name]
+        disabled = name in self._disabled
+        entry.note(view_of(entry.integration, entry.standing, disabled=disabled, mcp_host=self._mcp_host))
 
     def _revise(self) -> None:
         revision = revision_of(entry.digest for entry in self._entries.values())

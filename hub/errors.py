@@ -14,12 +14,16 @@
     └── RequestError                  an answer to an HTTP caller: status, code, message, action
         ├── UnknownIntegrationError   404
         ├── NotProbedError            409  nothing to probe: disabled or invalid
+        ├── NotPinnedError            409  its tools need no approval
+        ├── NotApprovedError          409  the tools are not those that were named
+        ├── NotStoredError            503  approved, but not beyond the hub's end
         ├── KeyRequiredError          401
         ├── WrongOriginError          403
         ├── WrongHostError            421, 400 without a Host
         ├── BadQueryError             400
         ├── TooManyListenersError     503
         ├── BadLeaseError             422
+        ├── BadApprovalError          422
         ├── BodyTooLargeError         413
         └── TooManyLeasesError        503
 """
@@ -135,6 +139,44 @@ class NotProbedError(RequestError):
     code = "not_probed"
 
 
+class NotPinnedError(RequestError):
+    """The integration is not pinned, so every tool that its manifest states counts as approved."""
+
+    status = 409
+    code = "not_pinned"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"The tools of {name!r} need no approval.",
+            f"To withhold changed ones, put 'pin: true' in {name}/manifest.yaml.",
+        )
+
+
+class NotApprovedError(RequestError):
+    """The tools are not, or no longer, those with the given fingerprint."""
+
+    status = 409
+    code = "not_as_shown"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"The tools of {name!r} are not those that you were shown; nothing was approved.",
+            "Look at what changed since, and approve that.",
+        )
+
+
+class NotStoredError(RequestError):
+    """An approval that is in force and will be gone after a restart."""
+
+    status = 503
+    code = "not_stored"
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(
+            f"Approved until the hub's next start, but not stored: {cause}", "Mend that, and approve once more."
+        )
+
+
 class KeyRequiredError(RequestError):
     """The service key is missing or wrong."""
 
@@ -197,6 +239,18 @@ class BadLeaseError(RequestError):
 
     def __init__(self, name: str, problem: str) -> None:
         super().__init__(f"{name} {problem}.", "The shape of a lease is in docs/reference/hub-api.md.")
+
+
+class BadApprovalError(RequestError):
+    """The body of an approval can't be read."""
+
+    status = 422
+    code = "bad_approval"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The body is not an approval.", 'Send {"tool_fingerprint": …}, the one of the integration as you saw it.'
+        )
 
 
 class BodyTooLargeError(RequestError):

@@ -101,10 +101,11 @@ class Fronts:
         why = _unavailable(manifest, standing, present.disabled)
         url, protocol = target_of(manifest, self._mcp_host).url, standing.protocol or MODERN_VERSION
         described = all(tool.definition for tool in listed)
-        mark = f"{combined_fingerprint(listed)[:16]} {described} {not why}"
+        views = compare(manifest, listed, standing.approved)
+        approved = {view.name: view.risk for view in views if view.state == "approved"}
+        mark = f"{combined_fingerprint(listed)[:16]} {' '.join(approved)} {described} {not why}"
         if made is not None and made[0].manifest is manifest and made[1].mark == mark:
             return replace(made[1], url=url, protocol=protocol, unavailable=why)
-        approved = {view.name: view.risk for view in compare(manifest, listed) if view.state == "approved"}
         shown = [tool for tool in listed if tool.name in approved]
         return Front(
             name=name,

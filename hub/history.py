@@ -1,4 +1,5 @@
-"""What must survive a restart: every check of the last days and the last standing of each integration, in SQLite.
+"""What must survive a restart, in SQLite: every check of the last days, the last standing of each integration, and the
+tools that were approved.
 
 All statements run in one thread of their own, so that a slow disk never holds up the event loop.
 """
@@ -10,7 +11,7 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,9 +21,11 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from hub.errors import HistoryError
+from hub.history_tables import millis, probes, schema, standings, time_of
+from hub.kept_tools import Shown, add_change, keep, read_changes, recalled, shown_by
 from hub.state import Standing
 from hub.tools import Tool
-from hub.wire import Health, HistoryEntry, ProbeResult
+from hub.wire import ChangeEntry, Health, HistoryEntry, ProbeResult
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -41,26 +44,8 @@ WRITE_TIMEOUT_S = 2.0
 PRUNE_EVERY = 500
 """Records between two clean-ups."""
 
-_schema = sa.MetaData()
-_probes = sa.Table(
-    "probes",
-    _schema,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("at", sa.Integer, nullable=False, comment="milliseconds since 1970, UTC"),
-    sa.Column("ok", sa.Boolean, nullable=False),
-    sa.Column("health", sa.Text, nullable=False),
-    sa.Column("reason", sa.Text),
-    sa.Column("latency_ms", sa.Float, nullable=False),
-    sa.Index("probes_by_name", "name", "at"),
-)
-_standings = sa.Table(
-    "standings",
-    _schema,
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("saved_at", sa.Integer, nullable=False),
-    sa.Column("body", sa.Text, nullable=False),
-)
+Check = tuple[datetime, bool, Health, float]
+"""When, whether it was good, the health after it, milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +54,7 @@ class Past:
 
     saved_at: datetime
     standing: Standing
-    checks: Sequence[tuple[datetime, bool, Health]]
+    checks: Sequence[Check]
 
 
 class History:
@@ -81,6 +66,7 @@ class History:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="hub-history")
         self._records = 0
         self._failing = False
+        self._kept: dict[str, Shown] = {}
 
     async def open(self) -> None:
         """Make the file if need be.
@@ -95,7 +81,8 @@ class History:
             cause = getattr(error, "orig", None) or error
             raise HistoryError(
                 f"hub.db in OPEN_PERSONA_HOME can't be opened ({cause}). Check the folder's rights and space; "
-                "the file holds only the history of checks and may be moved away."
+                "the file holds the history of checks and which tools are approved; it may be moved away, and then "
+                "all tools count as approved that are listed next."
             ) from None
 
     async def close(self) -> None:
@@ -116,13 +103,30 @@ class History:
                 logger.error("checks are not being stored: %s", cause)
             self._failing = True
 
+    async def approve(self, name: str, standing: Standing, entry: ChangeEntry) -> None:
+        """Store what is accepted now, and that it was approved.
+
+        Raises:
+            HistoryError: it could not be stored.
+        """
+        try:
+            async with asyncio.timeout(WRITE_TIMEOUT_S):
+                await self._run(lambda: self._approve(name, standing, entry))
+        except (SQLAlchemyError, TimeoutError) as error:
+            cause = getattr(error, "orig", None) or str(error) or "the disk does not answer"
+            raise HistoryError(f"hub.db in OPEN_PERSONA_HOME takes no approval: {cause}.") from None
+
+    async def changes(self, name: str, limit: int) -> tuple[ChangeEntry, ...]:
+        """The last ``limit`` changes of its tools, newest first."""
+        return await self._run(lambda: self._changes(name, limit))
+
     async def entries(self, name: str, limit: int) -> tuple[HistoryEntry, ...]:
         """The last ``limit`` checks, newest first."""
-        query = sa.select(_probes).where(_probes.c.name == name).order_by(_probes.c.at.desc()).limit(limit)
+        query = sa.select(probes).where(probes.c.name == name).order_by(probes.c.at.desc()).limit(limit)
         rows = await self._run(lambda: self._fetch(query))
         return tuple(
             HistoryEntry(
-                at=_time(row["at"]),
+                at=time_of(row["at"]),
                 ok=row["ok"],
                 health=row["health"],
                 reason=row["reason"],
@@ -138,7 +142,7 @@ class History:
             HistoryError: it can't be read.
         """
         try:
-            return await self._run(lambda: self._past(_millis(since), names))
+            return await self._run(lambda: self._past(millis(since), names))
         except SQLAlchemyError as error:
             cause = getattr(error, "orig", None) or error
             raise HistoryError(f"hub.db in OPEN_PERSONA_HOME can't be read: {cause}.") from None
@@ -152,7 +156,7 @@ class History:
         with engine.begin() as connection:
             connection.exec_driver_sql("PRAGMA journal_mode=WAL")
             connection.exec_driver_sql("PRAGMA synchronous=NORMAL")
-            _schema.create_all(connection)
+            schema.create_all(connection)
         self._engine = engine
 
     def _connected(self) -> sa.Engine:
@@ -165,44 +169,57 @@ class History:
             return connection.execute(query).mappings().all()
 
     def _record(self, result: ProbeResult, standing: Standing) -> None:
-        body = {"name": result.name, "saved_at": _millis(result.at), "body": dump_standing(standing)}
+        body = {"name": result.name, "saved_at": millis(result.at), "body": dump_standing(standing)}
         row = {
             "name": result.name,
-            "at": _millis(result.at),
+            "at": millis(result.at),
             "ok": result.ok,
             "health": standing.health,
             "reason": result.reason,
             "latency_ms": result.latency_ms,
         }
-        upsert = insert(_standings).values(body)
+        upsert = insert(standings).values(body)
         with self._connected().begin() as connection:
-            connection.execute(sa.insert(_probes), row)
+            connection.execute(sa.insert(probes), row)
             connection.execute(upsert.on_conflict_do_update(index_elements=["name"], set_=body))
+            if standing.change and standing.tools_changed_at == result.at:
+                add_change(connection, result.name, ChangeEntry(at=result.at, kind="changed", tools=standing.change))
+            if (shown := shown_by(standing)) != self._kept.get(result.name):
+                keep(connection, result.name, standing)
             if self._records % PRUNE_EVERY == 0:
                 _prune(connection, result.at)
+        self._kept[result.name] = shown
         self._records += 1
 
-    def _past(self, since: int, names: Collection[str]) -> dict[str, Past]:
-        checks: dict[str, list[tuple[datetime, bool, Health]]] = {}
-        columns = (_probes.c.name, _probes.c.at, _probes.c.ok, _probes.c.health)
-        query = sa.select(*columns).where(_probes.c.name.in_(names), _probes.c.at >= since).order_by(_probes.c.at)
+    def _approve(self, name: str, standing: Standing, entry: ChangeEntry) -> None:
+        with self._connected().begin() as connection:
+            keep(connection, name, standing)
+            add_change(connection, name, entry)
+        self._kept.pop(name, None)
+
+    def _changes(self, name: str, limit: int) -> tuple[ChangeEntry, ...]:
         with self._connected().connect() as connection:
-            for name, at, ok, health in connection.execute(query):
-                checks.setdefault(name, []).append((_time(at), ok, health))
-            rows = connection.execute(sa.select(_standings).where(_standings.c.name.in_(names))).all()
-        past = {}
-        for name, saved_at, body in rows:
-            try:
-                past[name] = Past(_time(saved_at), load_standing(body), checks.get(name, ()))
-            except ValueError:
-                logger.warning("the stored standing of %s can't be read; it starts anew", name)
+            return read_changes(connection, name, limit)
+
+    def _past(self, since: int, names: Collection[str]) -> dict[str, Past]:
+        checks: dict[str, list[Check]] = {}
+        columns = (probes.c.name, probes.c.at, probes.c.ok, probes.c.health, probes.c.latency_ms)
+        query = sa.select(*columns).where(probes.c.name.in_(names), probes.c.at >= since).order_by(probes.c.at)
+        with self._connected().connect() as connection:
+            for name, at, ok, health, latency_ms in connection.execute(query):
+                checks.setdefault(name, []).append((time_of(at), ok, health, latency_ms))
+            rows = connection.execute(sa.select(standings).where(standings.c.name.in_(names))).all()
+            past = {}
+            for name, saved_at, body in rows:
+                standing = recalled(connection, name, _readable(name, body))
+                past[name] = Past(time_of(saved_at), standing, checks.get(name, ()))
         return past
 
 
 def dump_standing(standing: Standing) -> str:
-    """A standing as JSON: of the tools just names and fingerprints."""
+    """A standing as JSON: of the tools just names and fingerprints, the rest of them is kept apart."""
     tools = None if standing.tools is None else tuple(Tool(tool.name, tool.fingerprint) for tool in standing.tools)
-    return _as_json.dump_json(replace(standing, tools=tools, successes=0)).decode()
+    return _as_json.dump_json(replace(standing, tools=tools, approved=None, change=(), successes=0)).decode()
 
 
 def load_standing(body: str) -> Standing:
@@ -214,19 +231,19 @@ def load_standing(body: str) -> Standing:
     return _as_json.validate_json(body)
 
 
+def _readable(name: str, body: str) -> Standing:
+    try:
+        return load_standing(body)
+    except ValueError:
+        logger.warning("the stored standing of %s can't be read; it starts anew", name)
+        return Standing()
+
+
 def _prune(connection: sa.Connection, now: datetime) -> None:
-    connection.execute(sa.delete(_probes).where(_probes.c.at < _millis(now - KEEP)))
+    connection.execute(sa.delete(probes).where(probes.c.at < millis(now - KEEP)))
     counts = connection.execute(
-        sa.select(_probes.c.name).group_by(_probes.c.name).having(sa.func.count() > MAX_ROWS)
+        sa.select(probes.c.name).group_by(probes.c.name).having(sa.func.count() > MAX_ROWS)
     ).scalars()
     for name in counts.all():
-        mine = sa.select(_probes.c.id).where(_probes.c.name == name).order_by(_probes.c.at.desc())
-        connection.execute(sa.delete(_probes).where(_probes.c.id.in_(mine.offset(MAX_ROWS).limit(-1))))
-
-
-def _millis(time: datetime) -> int:
-    return int(time.timestamp() * 1000)
-
-
-def _time(millis: int) -> datetime:
-    return datetime.fromtimestamp(millis / 1000, UTC)
+        mine = sa.select(probes.c.id).where(probes.c.name == name).order_by(probes.c.at.desc())
+        connection.execute(sa.delete(probes).where(probes.c.id.in_(mine.offset(MAX_ROWS).limit(-1))))

@@ -7,9 +7,9 @@ import re
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.requests import ClientDisconnect
 
-from hub.errors import BadLeaseError, BodyTooLargeError
+from hub.errors import BadLeaseError
 from hub.leases import MAX_BODY_BYTES, read_lease
-from hub.routes import NO_STORE, Here, key_holder, known_host
+from hub.routes import NO_STORE, Here, body_of, key_holder, known_host
 from hub.wire import LeaseAnswer
 
 lease_router = APIRouter(prefix="/api/v1/leases", dependencies=[Depends(known_host), Depends(key_holder)])
@@ -22,7 +22,10 @@ LEASE_ID = re.compile(r"[0-9a-f]{32}")
 async def put_lease(lease_id: str, request: Request, hub: Here) -> Response:
     """Store or renew a lease in full."""
     _check_id(lease_id)
-    lease = read_lease(await _body(request))
+    try:
+        lease = read_lease(await body_of(request, MAX_BODY_BYTES))
+    except ClientDisconnect:
+        raise BadLeaseError("the body", "did not come whole") from None
     expires_in_s = hub.leases.put(lease_id, lease)
     answer = LeaseAnswer(expires_in_s=expires_in_s, boot_id=hub.board.boot_id)
     return Response(answer.model_dump_json(), media_type="application/json", headers=NO_STORE)
@@ -39,15 +42,3 @@ async def delete_lease(lease_id: str, hub: Here) -> Response:
 def _check_id(lease_id: str) -> None:
     if not LEASE_ID.fullmatch(lease_id):
         raise BadLeaseError("id", "is not the hex of a UUID")
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY_BYTES:
-                raise BodyTooLargeError(MAX_BODY_BYTES)
-    except ClientDisconnect:
-        raise BadLeaseError("the body", "did not come whole") from None
-    return bytes(body)

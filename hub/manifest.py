@@ -114,6 +114,12 @@ class Manifest(_Strict):
     probe: ProbeSettings = ProbeSettings()
     waivers: dict[str, str] = Field(default_factory=dict)
     """Rule of ``open-persona validate`` → why this integration need not keep it. The hub reads it and does nothing."""
+    pin: bool | None = None
+    """Whether a new or changed tool waits for an approval; left out, so it is for servers that somebody else wrote."""
+
+    @property
+    def pinned(self) -> bool:
+        return not isinstance(self.transport, PythonTransport) if self.pin is None else self.pin
 
     @field_validator("tools")
     @classmethod

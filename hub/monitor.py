@@ -31,6 +31,8 @@ SPREAD_S = 0.3
 RECALL_S = 2.0
 """How long a new integration waits to be known again by its history."""
 
+_OF_TOOLS = ("tools_mismatch", "tools_changed")
+
 Observer = Callable[[ProbeResult], None]
 
 
@@ -184,8 +186,8 @@ class _Watch:
         seen = await self._prober.probe(self._target)
         before = self._board.standing(self.manifest.name)
         seen = with_change_noted(before, seen, self.manifest)
-        after = step(before, seen, self.manifest.probe)
-        self._board.update(self.manifest.name, after, seen.result.at, seen.result.ok)
+        after = step(before, seen, self.manifest)
+        self._board.update(after, seen.result)
         self._observe(seen.result)
         _log(self.manifest.name, before, after, seen)
         self._storing = True
@@ -210,9 +212,9 @@ def _log(name: str, before: Standing, after: Standing, seen: Observation) -> Non
         logger.warning("%s is down: %s (%s). %s", name, after.reason, after.detail, after.action)
     elif before.health == "down" != after.health:
         logger.info("%s is back: %s", name, after.health)
-    elif after.reason == "tools_mismatch" != before.reason:
+    elif after.reason != before.reason and after.reason in _OF_TOOLS:
         logger.warning("%s is degraded: %s. %s", name, after.detail, after.action)
-    elif before.reason == "tools_mismatch" and after.health == "healthy":
-        logger.info("%s is healthy: its tools match the manifest", name)
+    elif before.reason in _OF_TOOLS and after.health == "healthy":
+        logger.info("%s is healthy: its tools are as stated and approved", name)
     if after.tools_changed_at != before.tools_changed_at and seen.result.ok:
         logger.warning("%s changed its tools: %s", name, ", ".join(after.changed_tools[:20]))

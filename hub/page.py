@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -10,7 +11,7 @@ from markupsafe import Markup, escape
 
 from hub.board import Board
 from hub.timeline import Bar
-from hub.wire import Health, IntegrationView
+from hub.wire import CallEntry, Health, IntegrationView
 
 LABELS: dict[str, str] = {
     "starting": "Starting",
@@ -20,7 +21,19 @@ LABELS: dict[str, str] = {
     "invalid": "Invalid manifest",
     "disabled": "Disabled",
 }
+TOOL_STATES: dict[str, str] = {
+    "approved": "approved",
+    "missing": "missing at the server",
+    "unlisted": "not in the manifest",
+    "withheld": "withheld: not approved",
+}
 TROUBLED = ("down", "invalid", "degraded")
+MANY = 12
+"""With more integrations than this, what is well about each is folded away."""
+
+FEW_DIFFS = 3
+"""So many differences are unfolded at once."""
+
 _ORDER = ("down", "invalid", "degraded", "starting", "healthy", "disabled")
 
 _templates = Environment(
@@ -43,15 +56,18 @@ def with_code(text: str) -> Markup:
 _templates.filters["with_code"] = with_code
 
 
-def render_page(board: Board, now: datetime) -> tuple[str, str]:
-    """The page and the ``Content-Security-Policy`` to send with it."""
+def render_page(board: Board, now: datetime, calls: Sequence[CallEntry] = ()) -> tuple[str, str]:
+    """The page and the ``Content-Security-Policy`` to send with it; ``calls`` are the last ones, newest first."""
     nonce = secrets.token_urlsafe(16)
-    views = sorted(board.views(), key=lambda view: (_ORDER.index(state_of(view)), view.title.lower()))
+    views = sorted(board.details(), key=lambda view: (_ORDER.index(state_of(view)), view.title.lower()))
     html = _templates.get_template("status.html").render(
         nonce=nonce,
         revision=board.revision,
         now=now,
         views=views,
+        calls=calls,
+        many=len(views) > MANY,
+        few_diffs=FEW_DIFFS,
         troubled=[view for view in views if state_of(view) in TROUBLED or is_outdated(view)],
         starting=[view for view in views if state_of(view) == "starting"],
         bars={view.name: board.bars(view.name) for view in views},
@@ -59,6 +75,9 @@ def render_page(board: Board, now: datetime) -> tuple[str, str]:
         state_of=state_of,
         ago=lambda time: ago(time, now),
         percent=percent,
+        took=took,
+        line_of=line_of,
+        tool_states=TOOL_STATES,
         bar_label=lambda bar: bar_label(bar, now),
         is_outdated=is_outdated,
         overall=overall([state_of(view) for view in views], outdated=sum(map(is_outdated, views))),
@@ -112,6 +131,16 @@ def percent(share: float | None) -> str:
     if share in (0.0, 1.0):
         return f"{share:.0%}"
     return f"{min(max(share * 100, 0.1), 99.9):.1f}%"
+
+
+def took(ms: float | None) -> str:
+    """A duration with its unit."""
+    return "–" if ms is None else f"{ms:.0f} ms" if ms >= 10 else f"{ms:.1f} ms"
+
+
+def line_of(diff_line: str) -> str:
+    """What kind of line of a unified diff it is."""
+    return {"+": "added", "-": "removed", "@": "place"}.get(diff_line[:1], "same")
 
 
 def bar_label(bar: Bar, now: datetime) -> str:

@@ -11,9 +11,10 @@ from pydantic import BaseModel
 from starlette.responses import HTMLResponse, JSONResponse, StreamingResponse
 
 from hub.access import Access
+from hub.approvals import Approvals
 from hub.audit import Audit
 from hub.board import Board
-from hub.errors import BadQueryError
+from hub.errors import BadQueryError, BodyTooLargeError
 from hub.events import EventStreams
 from hub.gateway import Gateway
 from hub.history import History
@@ -45,6 +46,7 @@ class Hub:
     leases: Leases
     gateway: Gateway
     audit: Audit
+    approvals: Approvals
 
 
 def hub_of(request: Request) -> Hub:
@@ -87,13 +89,20 @@ async def readyz(hub: Here) -> Response:
 
 @router.get("/", dependencies=[Depends(page_reader)])
 async def page(hub: Here) -> Response:
-    html, policy = render_page(hub.board, hub.now())
+    hub.audit.flush()
+    html, policy = render_page(hub.board, hub.now(), hub.audit.log.view().calls)
     return HTMLResponse(html, headers={**NO_STORE, "Content-Security-Policy": policy})
 
 
 @router.get("/status", dependencies=[Depends(page_reader)])
 async def status(hub: Here) -> Response:
     return _json(hub.board.status(), NO_STORE)
+
+
+@router.get("/api/v1/calls", dependencies=[Depends(page_reader)])
+async def calls(hub: Here) -> Response:
+    hub.audit.flush()
+    return _json(hub.audit.log.view(), NO_STORE)
 
 
 @router.get("/metrics")
@@ -108,15 +117,16 @@ async def integrations(request: Request, hub: Here) -> Response:
 
 @router.get("/api/v1/integrations/{name}")
 async def integration(name: str, request: Request, hub: Here) -> Response:
-    view = hub.board.view(name)
-    return _tagged(request, hub, lambda: view)
+    detail = hub.board.detail(name)
+    return _tagged(request, hub, lambda: detail)
 
 
 @router.get("/api/v1/integrations/{name}/history")
 async def history(name: str, request: Request, hub: Here) -> Response:
     hub.board.view(name)
-    entries = await hub.history.entries(name, _limit(request))
-    return _json(HistoryView(name=name, entries=entries), NO_STORE)
+    limit = _limit(request)
+    entries, changes = await hub.history.entries(name, limit), await hub.history.changes(name, limit)
+    return _json(HistoryView(name=name, entries=entries, changes=changes), NO_STORE)
 
 
 @router.post("/api/v1/integrations/{name}/probe", dependencies=[Depends(key_holder)])
@@ -125,10 +135,21 @@ async def probe(name: str, hub: Here) -> Response:
 
 
 @router.get("/api/v1/events")
-async def events(hub: Here) -> Response:
+async def events(request: Request, hub: Here) -> Response:
     hub.events.admit()
     headers = {**NO_STORE, "X-Accel-Buffering": "no", BOOT_HEADER: hub.board.boot_id}
-    return StreamingResponse(hub.events.listen(), media_type="text/event-stream", headers=headers)
+    stream = hub.events.listen(calls=request.query_params.get("calls") == "true")
+    return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+
+
+async def body_of(request: Request, limit: int) -> bytes:
+    """The request's body. Raises BodyTooLargeError."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise BodyTooLargeError(limit)
+    return bytes(body)
 
 
 def _tagged(request: Request, hub: Hub, body: Callable[[], BaseModel]) -> Response:

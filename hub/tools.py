@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from hub.errors import ProbeError
 from hub.manifest import TOOL_PATTERN, Manifest, PythonTransport, Risk
 from hub.text import clean
+from hub.tokens import context_tokens
 from hub.validate import OPENCODE_NAMES
 from hub.wire import ToolState, ToolView
 
@@ -29,12 +30,18 @@ class Tool:
     fingerprint: str
     description: str = ""
     definition: Mapping[str, object] = field(default_factory=dict, repr=False)
+    tokens: int = 0
+
+
+def seen_by_a_model(definition: Mapping[str, object]) -> dict[str, object]:
+    """Of a tool's definition what reaches a model; a null counts as absent."""
+    return {key: definition[key] for key in _SEEN_BY_A_MODEL if definition.get(key) is not None}
 
 
 def fingerprint(definition: Mapping[str, object]) -> str:
     """SHA-256 (hex) of what a model can see of a tool, as canonical JSON: sorted keys, absent equals null."""
-    seen = {key: definition[key] for key in _SEEN_BY_A_MODEL if definition.get(key) is not None}
-    return hashlib.sha256(json.dumps(seen, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    seen = json.dumps(seen_by_a_model(definition), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(seen.encode()).hexdigest()
 
 
 def combined_fingerprint(tools: Iterable[Tool]) -> str:
@@ -62,7 +69,7 @@ def read_tool(raw: object) -> Tool:
     description = raw.get("description")
     text = clean(description, MAX_DESCRIPTION) if isinstance(description, str) else ""
     try:
-        return Tool(name, fingerprint(raw), text, raw)
+        return Tool(name, fingerprint(raw), text, raw, context_tokens(raw))
     except RecursionError:
         raise ProbeError("bad_protocol", f"tool {name!r} is nested too deeply") from None
 
@@ -75,14 +82,24 @@ def stated_risks(manifest: Manifest, listed: Sequence[Tool]) -> Mapping[str, Ris
     return {name: "write" for name in usable if f"{manifest.name}_{name}" not in OPENCODE_NAMES}
 
 
-def compare(manifest: Manifest, listed: Sequence[Tool] | None) -> tuple[ToolView, ...]:
-    """Every tool, stated or listed, sorted by name. Before the first list (None) the stated ones count as missing."""
+def compare(
+    manifest: Manifest, listed: Sequence[Tool] | None, approved: Sequence[Tool] | None = None
+) -> tuple[ToolView, ...]:
+    """Every tool, stated or listed, sorted by name. Before the first list (None) the stated ones count as missing.
+
+    Of a pinned integration, tools that are not in ``approved`` as they are listed are withheld; None approves all.
+    """
     by_name = {tool.name: tool for tool in listed or ()}
     risks = stated_risks(manifest, listed or ())
+    held = withheld_names(manifest, listed or (), approved)
     views = []
     for name in sorted(by_name.keys() | risks.keys()):
-        state: ToolState = "unlisted" if name not in risks else "approved" if name in by_name else "missing"
         tool = by_name.get(name)
+        state: ToolState = "approved" if tool else "missing"
+        if name not in risks:
+            state = "unlisted"
+        elif name in held:
+            state = "withheld"
         views.append(
             ToolView(
                 name=name,
@@ -90,17 +107,28 @@ def compare(manifest: Manifest, listed: Sequence[Tool] | None) -> tuple[ToolView
                 state=state,
                 description=tool.description if tool else "",
                 fingerprint=tool.fingerprint if tool else "",
+                tokens=tool.tokens if tool else 0,
             )
         )
     return tuple(views)
 
 
+def withheld_names(manifest: Manifest, listed: Sequence[Tool], approved: Sequence[Tool] | None) -> frozenset[str]:
+    """The listed tools that wait for an approval."""
+    if not manifest.pinned or approved is None:
+        return frozenset()
+    known = {tool.name: tool.fingerprint for tool in approved}
+    return frozenset(tool.name for tool in listed if known.get(tool.name) != tool.fingerprint)
+
+
 def mismatch(views: Iterable[ToolView]) -> str:
-    """What differs between manifest and server, in words; empty when nothing does."""
+    """What differs between manifest, approval and server, in words; empty when nothing does."""
     by_state: dict[ToolState, list[str]] = {}
     for view in views:
         by_state.setdefault(view.state, []).append(view.name)
     parts = []
+    if withheld := by_state.get("withheld"):
+        parts.append(f"new or changed, and withheld until they are approved: {_some(withheld)}")
     if missing := by_state.get("missing"):
         parts.append(f"in the manifest but not listed by the server: {_some(missing)}")
     if unlisted := by_state.get("unlisted"):

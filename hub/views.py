@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import get_args
+from typing import TypeVar, get_args
 
 from hub.actions import DISABLED, MEANWHILE, mend
 from hub.catalog import Integration
@@ -13,13 +13,19 @@ from hub.state import Standing
 from hub.tools import combined_fingerprint, compare
 from hub.wire import Health, IntegrationView, StatusEntry, StatusTool, StatusView
 
+Shown = TypeVar("Shown", IntegrationView, StatusEntry)
+
 HEALTHS: tuple[Health, ...] = get_args(Health)
 
 
-def view_of(
-    integration: Integration, standing: Standing, *, disabled: bool, mcp_host: str, uptime_24h: float | None
-) -> IntegrationView:
-    """One integration as ``GET /api/v1/integrations`` shows it."""
+def measured(shown: Shown, uptime_24h: float | None, latency: tuple[float, float] | None) -> Shown:
+    """``shown`` with what moves with time alone; ``latency`` is p50 and p95 of the last hour."""
+    p50, p95 = latency or (None, None)
+    return shown.model_copy(update={"uptime_24h": uptime_24h, "latency_p50_ms": p50, "latency_p95_ms": p95})
+
+
+def view_of(integration: Integration, standing: Standing, *, disabled: bool, mcp_host: str) -> IntegrationView:
+    """One integration as ``GET /api/v1/integrations`` shows it, but for what :func:`measured` adds."""
     if integration.manifest is None:
         return _invalid_view(integration, disabled)
     manifest = integration.manifest
@@ -35,16 +41,16 @@ def view_of(
         url=target_of(manifest, mcp_host).url,
         settings=manifest.settings,
         limits=manifest.limits,
-        tools=compare(manifest, standing.tools),
+        tools=compare(manifest, standing.tools, standing.approved),
         tool_fingerprint=combined_fingerprint(standing.tools or ()),
         protocol=standing.protocol,
         latency_ms=standing.latency_ms,
         last_ok_at=standing.last_ok_at,
         last_change_at=standing.last_change_at,
-        uptime_24h=uptime_24h,
         tools_changed_at=standing.tools_changed_at,
         changed_tools=standing.changed_tools,
         faults=tuple(map(str, integration.faults)),
+        pin=manifest.pinned,
     )
 
 
@@ -83,6 +89,7 @@ _MATTERS = {
     "limits",
     "tools",
     "faults",
+    "pin",
 }
 
 
@@ -96,29 +103,39 @@ def revision_of(digests: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:16]
 
 
-def status_of(revision: str, views: Iterable[IntegrationView]) -> StatusView:
+def status_of(revision: str, entries: Iterable[StatusEntry]) -> StatusView:
     """The answer of ``GET /status``."""
-    listed = tuple(views)
+    listed = tuple(entries)
     counts = dict.fromkeys((*HEALTHS, "disabled"), 0)
-    for view in listed:
-        counts["disabled" if view.admin_state == "disabled" else view.health] += 1
-    return StatusView(revision=revision, counts=counts, integrations=tuple(map(_entry, listed)))
+    for one in listed:
+        counts["disabled" if one.admin_state == "disabled" else one.health] += 1
+    return StatusView(revision=revision, counts=counts, integrations=listed)
 
 
-def _entry(view: IntegrationView) -> StatusEntry:
+def entry_of(view: IntegrationView) -> StatusEntry:
+    """One integration as ``GET /status`` shows it."""
     return StatusEntry(
         name=view.name,
         title=view.title,
         admin_state=view.admin_state,
         health=view.health,
         reason=view.reason,
+        detail=view.detail,
         action=view.action,
+        faults=view.faults,
         latency_ms=view.latency_ms,
+        latency_p50_ms=view.latency_p50_ms,
+        latency_p95_ms=view.latency_p95_ms,
         tools=tuple(
-            StatusTool(name=tool.name, risk=tool.risk, state=tool.state, fingerprint=tool.fingerprint)
+            StatusTool(
+                name=tool.name, risk=tool.risk, state=tool.state, fingerprint=tool.fingerprint, tokens=tool.tokens
+            )
             for tool in view.tools
         ),
         tool_fingerprint=view.tool_fingerprint,
+        pin=view.pin,
+        tools_changed_at=view.tools_changed_at,
+        changed_tools=view.changed_tools,
         protocol=view.protocol,
         last_ok_at=view.last_ok_at,
         last_change_at=view.last_change_at,

@@ -1,8 +1,9 @@
 """What the hub's HTTP API says of the integrations: the models that the sidecar and the CLI read.
 
-``GET /api/v1/integrations`` answers a :class:`CatalogView`, ``…/{name}`` one :class:`IntegrationView`,
-``…/{name}/history`` a :class:`HistoryView`, ``POST …/{name}/probe`` a :class:`ProbeResult` and ``GET /status`` a
-:class:`StatusView`. Times are UTC.
+``GET /api/v1/integrations`` answers a :class:`CatalogView`, ``…/{name}`` one :class:`IntegrationDetail`,
+``…/{name}/history`` a :class:`HistoryView`, ``POST …/{name}/probe`` a
+:class:`ProbeResult`, ``POST …/{name}/approve`` an :class:`Approval`, ``GET /api/v1/calls`` a :class:`CallsView` and
+``GET /status`` a :class:`StatusView`. Times are UTC.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from hub.manifest import Limits, Risk, Setting
+from hub.outcomes import Outcome, Refusal
 
 Health = Literal["starting", "healthy", "degraded", "down", "invalid"]
 AdminState = Literal["enabled", "disabled"]
@@ -35,9 +37,11 @@ Reason = Literal[
 ]
 """Why an integration is not healthy: a closed list, so that it can be a metric label."""
 
-ToolState = Literal["approved", "missing", "unlisted"]
+ToolState = Literal["approved", "missing", "unlisted", "withheld"]
 """``approved``: stated by the manifest and listed by the server; ``missing``: only stated; ``unlisted``: only
-listed."""
+listed; ``withheld``: stated and listed, but new or changed since the last approval of a pinned integration."""
+
+DriftKind = Literal["new", "changed", "gone"]
 
 
 class _Wire(BaseModel):
@@ -52,6 +56,16 @@ class ToolView(_Wire):
     state: ToolState
     description: str = ""
     fingerprint: str = ""
+    tokens: int = 0
+    """What its definition costs a model's context, about; 0 where that is not known."""
+
+
+class ToolDrift(_Wire):
+    """How one tool differs between two lists. ``diff`` is a unified diff of readable lines, cut where it is long."""
+
+    tool: str
+    kind: DriftKind
+    diff: str = ""
 
 
 class IntegrationView(_Wire):
@@ -59,7 +73,9 @@ class IntegrationView(_Wire):
 
     ``url`` is the server's own MCP endpoint, empty for an invalid manifest. ``reason`` and ``action`` are set
     whenever ``health`` is not ``healthy``. ``uptime_24h`` is a fraction of 1, null before the first probe.
-    ``changed_tools`` are the tools whose definition, or presence, changed at ``tools_changed_at``. ``faults`` are
+    ``changed_tools`` are the tools whose definition, or presence, changed at ``tools_changed_at``. ``latency_ms`` is
+    of the last check, the percentiles are of the good ones of the last hour. ``pin`` is whether new and changed tools
+    wait for an approval. ``faults`` are
     those of its folder's manifest as it is now, each ``<file>:<line>: <reason>``: with any health but ``invalid`` the
     last good version serves, and the rest of the view is of that.
     """
@@ -85,11 +101,31 @@ class IntegrationView(_Wire):
     tools_changed_at: datetime | None = None
     changed_tools: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+    pin: bool = False
+    latency_p50_ms: float | None = None
+    latency_p95_ms: float | None = None
 
     @property
     def answers(self) -> bool:
         """Whether a turn may use it now."""
         return self.admin_state == "enabled" and self.health in ("healthy", "degraded")
+
+
+class IntegrationDetail(IntegrationView):
+    """One integration with its differences: ``drift`` from the last approval to the tools as they are (of a pinned
+    one), ``changes`` those of ``changed_tools``.
+    """
+
+    drift: tuple[ToolDrift, ...] = ()
+    changes: tuple[ToolDrift, ...] = ()
+
+
+class Approval(_Wire):
+    """What an approval accepted: the whole list with this fingerprint, and how it differed from the one before."""
+
+    name: str
+    tool_fingerprint: str
+    tools: tuple[ToolDrift, ...]
 
 
 class CatalogView(_Wire):
@@ -128,11 +164,38 @@ class HistoryEntry(_Wire):
     latency_ms: float
 
 
+class ChangeEntry(_Wire):
+    """A check that found other tools than the one before, or an approval."""
+
+    at: datetime
+    kind: Literal["changed", "approved"]
+    tools: tuple[ToolDrift, ...]
+
+
 class HistoryView(_Wire):
-    """The stored probes of one integration, newest first."""
+    """The stored probes of one integration, and the stored changes of its tools, newest first."""
 
     name: str
     entries: tuple[HistoryEntry, ...]
+    changes: tuple[ChangeEntry, ...] = ()
+
+
+class CallEntry(_Wire):
+    """One call or refusal, as in the audit; ``ms`` is null for a refusal."""
+
+    at: datetime
+    user: str
+    persona: str
+    integration: str
+    tool: str
+    outcome: Outcome | Refusal
+    ms: float | None
+
+
+class CallsView(_Wire):
+    """The last calls since the hub's start, newest first."""
+
+    calls: tuple[CallEntry, ...]
 
 
 class StatusTool(_Wire):
@@ -142,6 +205,7 @@ class StatusTool(_Wire):
     risk: Risk
     state: ToolState
     fingerprint: str
+    tokens: int
 
 
 class StatusEntry(_Wire):
@@ -152,10 +216,17 @@ class StatusEntry(_Wire):
     admin_state: AdminState
     health: Health
     reason: Reason | None
+    detail: str
     action: str
+    faults: tuple[str, ...]
     latency_ms: float | None
+    latency_p50_ms: float | None
+    latency_p95_ms: float | None
     tools: tuple[StatusTool, ...]
     tool_fingerprint: str
+    pin: bool
+    tools_changed_at: datetime | None
+    changed_tools: tuple[str, ...]
     protocol: str
     last_ok_at: datetime | None
     last_change_at: datetime | None

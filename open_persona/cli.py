@@ -88,6 +88,21 @@ def status(as_json: AsJson = False) -> None:
 
 
 @app.command()
+def approve(
+    name: Annotated[str, typer.Argument(help="The integration whose tools have changed.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Approve without asking.")] = False,
+) -> None:
+    """Show how an integration's tools differ from the last approval, and accept them as they are now."""
+    from open_persona import approve as approving
+
+    async def ask() -> int:
+        typed = typed_lines if sys.stdin.isatty() else None
+        return await approving.approve(_settings(), os.environ, console(), name, typed=typed, sure=yes)
+
+    _run(ask)
+
+
+@app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Look for what is wrong, and say what to do. Exit code 1 when something has to be mended."""
     from open_persona.doctor.examination import examine, healthy, show

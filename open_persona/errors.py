@@ -10,6 +10,7 @@
     │   └── HomeInUse        another command's services run on this home
     ├── PortTaken            another program listens where a service should
     ├── ServiceFailed        a service ended or did not become ready in time
+    ├── HubRefused           the hub said no, in its own words
     └── ServiceUnreachable   a running service did not answer, or answered with an error
 """
 
@@ -46,6 +47,10 @@ class PortTaken(OpenPersonaError):
 
 class ServiceFailed(OpenPersonaError):
     """A service ended or did not become ready in time."""
+
+
+class HubRefused(OpenPersonaError):
+    """The hub said no; the message is the hub's."""
 
 
 class ServiceUnreachable(OpenPersonaError):

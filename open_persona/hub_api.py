@@ -1,16 +1,19 @@
-"""The hub as the command sees it: the catalog, and "check now"."""
+"""The hub as the command sees it: the catalog, one integration, "check now" and approving changed tools."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeVar
+from urllib.parse import quote
 
 import httpx
 from pydantic import SecretStr, ValidationError
 
-from hub.wire import CatalogView, ProbeResult
-from open_persona.errors import ServiceUnreachable
+from hub.text import clean
+from hub.wire import Approval, CatalogView, IntegrationDetail, ProbeResult
+from open_persona.errors import HubRefused, ServiceUnreachable
 
-Shape = TypeVar("Shape", CatalogView, ProbeResult)
+Shape = TypeVar("Shape", Approval, CatalogView, IntegrationDetail, ProbeResult)
 
 
 class HubApi:
@@ -29,18 +32,38 @@ class HubApi:
         """Checks one integration now, as the monitor would. Raises ``ServiceUnreachable``."""
         return _read(ProbeResult, await self._call("POST", f"/api/v1/integrations/{name}/probe"))
 
-    async def _call(self, method: str, path: str) -> bytes:
+    async def integration(self, name: str) -> IntegrationDetail:
+        """One integration with how its tools differ. Raises ``ServiceUnreachable``, ``HubRefused``."""
+        return _read(IntegrationDetail, await self._call("GET", f"/api/v1/integrations/{quote(name, safe='')}"))
+
+    async def approve(self, name: str, tool_fingerprint: str) -> Approval:
+        """Accepts the tools with this fingerprint. Raises ``ServiceUnreachable``, ``HubRefused``."""
+        path = f"/api/v1/integrations/{quote(name, safe='')}/approve"
+        return _read(Approval, await self._call("POST", path, {"tool_fingerprint": tool_fingerprint}))
+
+    async def _call(self, method: str, path: str, body: Mapping[str, str] | None = None) -> bytes:
         headers = {"Authorization": f"Bearer {self._service_key.get_secret_value()}"} if self._service_key else {}
         try:
-            response = await self._http.request(method, f"{self._url}{path}", headers=headers)
+            response = await self._http.request(method, f"{self._url}{path}", headers=headers, json=body)
         except httpx.HTTPError as error:
             raise ServiceUnreachable(
                 f"The hub does not answer at {self._url} ({type(error).__name__}). "
                 "Start it with 'open-persona up', or set OPEN_PERSONA_HUB_URL."
             ) from None
         if response.status_code != httpx.codes.OK:
+            if reason := _reason(response):
+                raise HubRefused(reason)
             raise ServiceUnreachable(f"The hub at {self._url} answered {response.status_code} to {method} {path}.")
         return response.content
+
+
+def _reason(response: httpx.Response) -> str:
+    """The hub's own words for a refusal; empty where the answer is not the hub's."""
+    try:
+        error = response.json()["error"]
+        return clean(f"{error['message']} {error['action']}", 600)
+    except (ValueError, TypeError, KeyError):
+        return ""
 
 
 def _read(shape: type[Shape], body: bytes) -> Shape:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 CHUNK = 65536
 
 
-async def typed_lines(prompt: str) -> AsyncIterator[str]:
+async def typed_lines(prompt: str) -> AsyncGenerator[str, None]:
     """What comes in on standard input, line by line, to its end; the prompt only where somebody sees it."""
     descriptor = sys.stdin.fileno()
     shown = prompt if sys.stdin.isatty() else ""

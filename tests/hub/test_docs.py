@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from hub.actions import DISABLED, OURS
+from hub.approval_routes import approval_router
 from hub.manifest import CommandTransport, HttpTransport, Limits, Manifest, ProbeSettings, PythonTransport, Setting
 from hub.manifest_file import read_manifest
 from hub.routes import own, router
@@ -33,7 +34,7 @@ def test_every_field_of_a_manifest_is_described(model: type[BaseModel]) -> None:
 
 
 def test_every_route_state_reason_and_setting_is_described() -> None:
-    routes = [route for route in (*own.routes, *router.routes) if isinstance(route, APIRoute)]
+    routes = [route for route in (*own.routes, *router.routes, *approval_router.routes) if isinstance(route, APIRoute)]
     assert len(routes) > 9
     assert [route.path for route in routes if f"{min(route.methods or ())} {route.path}" not in API] == []
     assert [word for word in (*get_args(Health), *get_args(Reason)) if f"| `{word}` |" not in API] == []

@@ -88,7 +88,7 @@ async def test_a_new_folder_is_everywhere_within_three_seconds(
         assert [one.name for one in StatusView.model_validate_json(await place.text("/status")).integrations] == [
             "tools"
         ]
-        assert 'id="tools"' in await place.text("/")
+        assert 'id="i-tools"' in await place.text("/")
         assert 'open_persona_hub_health{health="healthy",integration="tools"} 1.0' in await place.text("/metrics")
         assert (await place.text("/readyz")) == '{"status":"ready","waiting_for":[]}'
 
@@ -155,7 +155,7 @@ async def test_a_removed_folder_goes_and_its_calls_end(place: Place, servers_dir
             assert '"unknown_integration"' in await place.text(f"/api/v1/integrations/tools{path}")
         async with place.http.post(f"{place.url}/api/v1/integrations/tools/probe", headers=SERVICE) as answer:
             assert answer.status == 404
-        assert 'id="tools"' not in await place.text("/")
+        assert 'id="i-tools"' not in await place.text("/")
         assert '"tools"' not in await place.text("/metrics")
         assert await place.hub.history.entries("tools", 10) != ()
 

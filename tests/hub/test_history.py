@@ -41,7 +41,7 @@ async def test_checks_and_the_last_standing_survive_a_restart(tmp_path: Path) ->
     assert (past.standing.health, past.standing.last_ok_at) == ("healthy", NOW)
     assert past.standing.tools == (Tool("echo", "f1"),)
     assert past.saved_at == NOW - timedelta(seconds=30)
-    assert [health for _, _, health in past.checks] == ["down", "healthy"]
+    assert [health for _, _, health, _ in past.checks] == ["down", "healthy"]
     assert [(entry.ok, entry.health, entry.reason) for entry in entries] == [
         (True, "healthy", None),
         (False, "down", "refused"),

@@ -107,7 +107,7 @@ async def test_changed_tools_are_logged_and_stay_usable(
     async with AsyncExitStack() as stack:
         first = await stack.enter_async_context(AsyncExitStack())
         url = await first.enter_async_context(serve_app(good_app()))
-        manifest = manifest_at(url, tools={"echo": "read", "two": "read"}, probe=FAST)
+        manifest = manifest_at(url, tools={"echo": "read", "two": "read"}, probe=FAST, pin=False)
         run = await stack.enter_async_context(running(prober, tmp_path, [manifest]))
         await run.until(lambda board: board.view("demo").health == "degraded")
         await first.aclose()

@@ -40,7 +40,7 @@ def test_hostile_text_is_escaped_wherever_it_comes_from() -> None:
         tools_changed_at=NOW,
         changed_tools=(HOSTILE,),
     )
-    board.update("demo", standing, NOW, True)
+    board.settle("demo", standing)
     html, policy = render_page(board, NOW)
     assert "<img" not in html
     assert html.count("&lt;img src=x onerror=alert(1)&gt;") >= 8
@@ -63,22 +63,22 @@ def test_what_is_wrong_comes_first_with_what_to_do() -> None:
         Integration("down", manifest_at("http://x", name="down")),
         Integration("fine", manifest_at("http://y", name="fine")),
     )
-    board.update("fine", Standing(health="healthy", last_ok_at=NOW), NOW, True)
-    board.update("down", Standing(health="down", reason="refused", action="Start `it`."), NOW, False)
+    board.settle("fine", Standing(health="healthy", last_ok_at=NOW))
+    board.settle("down", Standing(health="down", reason="refused", action="Start `it`."))
     html, _ = render_page(board, NOW)
     assert "2 of 3 integrations need attention" in html
     top, cards = html.split('class="cards"')
     assert "Start <code>it</code>." in top
     assert "Mend broken/manifest.yaml:4: transport.port: too small" in top
     assert "fine" not in top.split("<main")[1]
-    assert cards.index('id="down"') < cards.index('id="broken"') < cards.index('id="fine"')
+    assert cards.index('id="i-down"') < cards.index('id="i-broken"') < cards.index('id="i-fine"')
 
 
 @pytest.mark.requirement("hub:page-what-to-do")
 def test_a_fault_beside_a_version_that_serves_is_shown_where_people_look() -> None:
     faults = (Fault("fine/manifest.yaml", 4, "port: too small"), Fault("fine/manifest.yaml", 9, HOSTILE))
     board = board_of(Integration("fine", manifest_at("http://y", name="fine"), faults))
-    board.update("fine", Standing(health="healthy", last_ok_at=NOW), NOW, True)
+    board.settle("fine", Standing(health="healthy", last_ok_at=NOW))
     html, _ = render_page(board, NOW)
     assert "1 of 1 integrations needs attention" in html
     top, cards = html.split('class="cards"')
@@ -87,7 +87,7 @@ def test_a_fault_beside_a_version_that_serves_is_shown_where_people_look() -> No
     assert '<span class="badge healthy">Healthy</span>' in cards
     assert "fine/manifest.yaml:4: port: too small\nfine/manifest.yaml:9: " in cards
     assert "<img" not in html
-    board.update("fine", Standing(health="down", reason="refused", action="Start it."), NOW, False)
+    board.settle("fine", Standing(health="down", reason="refused", action="Start it."))
     assert "Start it. Mend fine/manifest.yaml:4" in render_page(board, NOW)[0]
 
 

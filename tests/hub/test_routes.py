@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from hub.app import create_app, open_hub
 from hub.board import Board
+from hub.calls_log import CallsLog
 from hub.catalog import Catalog
 from hub.errors import TooManyListenersError
 from hub.events import EventStreams
@@ -85,9 +86,11 @@ async def test_status_has_exactly_what_the_design_says(hub: Hub) -> None:
     assert (status, set(data)) == (200, {"revision", "counts", "integrations"})
     assert data["counts"] == {"starting": 0, "healthy": 1, "degraded": 0, "down": 1, "invalid": 1, "disabled": 1}
     assert set(data["integrations"][0]) == {
-        "name", "title", "admin_state", "health", "reason", "action", "latency_ms", "tools", "tool_fingerprint",
+        "name", "title", "admin_state", "health", "reason", "detail", "action", "faults", "latency_ms",
+        "latency_p50_ms", "latency_p95_ms", "tools", "tool_fingerprint", "pin", "tools_changed_at", "changed_tools",
         "protocol", "last_ok_at", "last_change_at", "uptime_24h",
     }  # fmt: skip
+    assert set(data["integrations"][2]["tools"][0]) == {"name", "risk", "state", "fingerprint", "tokens"}
     by_name = {one.name: one for one in StatusView.model_validate(data).integrations}
     assert (by_name["good"].health, by_name["good"].reason, by_name["good"].action) == ("healthy", None, "")
     assert (by_name["good"].protocol, by_name["good"].uptime_24h) == ("2026-07-28", 1.0)
@@ -242,7 +245,7 @@ async def test_the_event_stream_tells_of_each_revision_and_ends_with_the_hub(
 
 async def test_the_event_stream_keeps_quiet_connections_alive(tmp_path: Path) -> None:
     board = Board(Catalog(), "boot", disabled=frozenset(), mcp_host="h")
-    streams = EventStreams(board, heartbeat_s=0.01, max_listeners=1)
+    streams = EventStreams(board, CallsLog(), heartbeat_s=0.01, max_listeners=1)
     listening = streams.listen()
     assert (await anext(listening)).startswith(b"event: revision")
     assert await anext(listening) == b": still here\n\n"

@@ -62,7 +62,7 @@ def section(name: str) -> str:
 @pytest.mark.requirement("cli:documented")
 def test_every_command_has_a_section_with_exactly_its_options() -> None:
     for name, command in commands():
-        options = {option for parameter in command.params for option in parameter.opts if option[0] == "-"}
+        options = {option for parameter in command.params for option in parameter.opts if option.startswith("-")}
         assert set(re.findall(r"`(--?[a-z][a-z-]*)`", section(name).partition("| option |")[2])) == options - {
             "--help"
         }, name

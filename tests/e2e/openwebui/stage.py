@@ -15,7 +15,7 @@ from typing import Any
 
 from playwright.async_api import Browser
 
-from tests.e2e.openwebui.browser import open_browser
+from tests.e2e.browser import open_browser
 from tests.e2e.openwebui.person import Person
 from tests.e2e.openwebui.services import Services
 from tests.e2e.openwebui.stock_webui import ROOT, WebUI, eventually, stock_webui

@@ -19,7 +19,7 @@ import pytest_asyncio
 from playwright.async_api import expect
 
 from openwebui.headers import IDS, META, MODEL, OURS, SETTINGS, USER, key_header
-from tests.e2e.openwebui.browser import open_browser
+from tests.e2e.browser import open_browser
 from tests.e2e.openwebui.person import ANSWER_MS, Person
 from tests.e2e.openwebui.services import SIDECAR_KEY, Services
 from tests.e2e.openwebui.stage import OTHER_KEY, OTHER_MODEL, SHOTS, base_environment, running_webui
