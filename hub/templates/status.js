@@ -43,11 +43,13 @@
     }
   };
 
+  const findable = (card) => [...card.querySelectorAll("h3, .badge, .name, .about, .detail, th code")]
+    .map((part) => part.textContent.toLowerCase()).join(" ");
   const find = () => {
     const words = by("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
     for (const card of cards()) {
-      const text = words.length ? card.textContent.toLowerCase() : "";
+      const text = words.length ? findable(card) : "";
       card.hidden = !words.every((word) => text.includes(word));
       shown += !card.hidden;
     }
