@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from hub.catalog import Catalog, Integration
-from hub.drift import drift
+from hub.drift import MAX_SHOWN_LINES, drift
 from hub.errors import NotProbedError, UnknownIntegrationError
 from hub.history import Check
 from hub.latency import Latencies
@@ -17,7 +17,15 @@ from hub.probe import Now, utc_now
 from hub.state import Standing, unproven
 from hub.timeline import Bar, Timeline
 from hub.views import digest_of, entry_of, measured, revision_of, status_of, view_of
-from hub.wire import CatalogView, IntegrationDetail, IntegrationView, ProbeResult, StatusEntry, StatusView
+from hub.wire import (
+    CatalogView,
+    IntegrationDetail,
+    IntegrationView,
+    ProbeResult,
+    StatusEntry,
+    StatusView,
+    ToolDrift,
+)
 
 GAP_FACTOR = 3
 """A silence of this many intervals means that the hub was not looking."""
@@ -46,6 +54,14 @@ class _Entry:
     view: IntegrationView | None = None
     status: StatusEntry | None = None
     digest: str = ""
+    drift: tuple[Standing, tuple[ToolDrift, ...]] | None = None
+
+    def pending(self) -> tuple[ToolDrift, ...]:
+        """How the tools differ from what was approved; worked out once for each standing."""
+        if self.drift is None or self.drift[0] is not self.standing:
+            approved, tools = self.standing.approved, self.standing.tools or ()
+            self.drift = self.standing, () if approved is None else drift(approved, tools, MAX_SHOWN_LINES)
+        return self.drift[1]
 
     def note(self, view: IntegrationView) -> None:
         self.view, self.status, self.digest = view, entry_of(view), digest_of(view)
@@ -144,13 +160,9 @@ class Board:
 
     def detail(self, name: str) -> IntegrationDetail:
         """One integration with how its tools differ; raises UnknownIntegrationError."""
-        view, standing = self.view(name), self._entries[name].standing
-        pending = standing.approved if view.pin else None
-        return IntegrationDetail.model_construct(
-            **dict(view),
-            drift=() if pending is None else drift(pending, standing.tools or ()),
-            changes=standing.change,
-        )
+        view, entry = self.view(name), self._entries[name]
+        pending = entry.pending() if view.pin else ()
+        return IntegrationDetail.model_construct(**dict(view), drift=pending, changes=entry.standing.change)
 
     def details(self) -> tuple[IntegrationDetail, ...]:
         """All integrations with how their tools differ, sorted by name."""

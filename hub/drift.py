@@ -20,9 +20,10 @@ WIDTH = 100
 MAX_LINES = 1000
 """Lines of one definition that are compared."""
 
-MAX_DIFF_LINES = 200
-MAX_DIFFS = 20
-"""Tools of one change that have a diff; of the others the name is told."""
+MAX_DIFF_LINES = 400
+MAX_STORED_LINES = 600
+MAX_SHOWN_LINES = 6000
+"""Lines of all diffs of one change, as it is stored and as somebody decides about it; further tools are but named."""
 
 MAX_DEPTH = 30
 CONTEXT = 2
@@ -32,13 +33,21 @@ _BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\ufe00-\uf
 NOT_KEPT = "(the earlier definition was not kept)"
 
 
-def drift(before: Sequence[Tool], now: Sequence[Tool]) -> tuple[ToolDrift, ...]:
-    """How the tools differ, sorted by name; empty when they do not."""
+def drift(before: Sequence[Tool], now: Sequence[Tool], max_lines: int = MAX_STORED_LINES) -> tuple[ToolDrift, ...]:
+    """How the tools differ: changed ones, then new, then gone ones, each sorted by name; empty when they do not.
+
+    Changed ones come first so that a crowd of new tools can't push one out of sight.
+    """
     old, new = ({tool.name: tool for tool in tools} for tools in (before, now))
     names = changed(
         {name: tool.fingerprint for name, tool in old.items()}, {name: tool.fingerprint for name, tool in new.items()}
     )
-    return tuple(_drift(name, old.get(name), new.get(name), shown=at < MAX_DIFFS) for at, name in enumerate(names))
+    found: list[ToolDrift] = []
+    for name in sorted(names, key=lambda name: (name not in new, name not in old, name)):
+        one = _drift(name, old.get(name), new.get(name), shown=max_lines > 0)
+        max_lines -= one.diff.count("\n") + 1
+        found.append(one)
+    return tuple(found)
 
 
 def definition_lines(definition: Mapping[str, object]) -> list[str]:

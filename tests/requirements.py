@@ -159,6 +159,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "hub:pin-survives": "approvals survive a restart and an upgrade of the database",
     "hub:pin-withholds": "new and changed tools of a pinned integration are not listed and their calls are unknown",
     # The status page in a browser
+    "docs:status-page": "what the how-to of the status page names is on the page",
     "page:approve": "a change is shown with its diff and approved with the button",
     "page:axe": "axe finds no violation, light and dark, at 1280 and 400 px, and nothing sticks out",
     "page:calls": "the last calls are shown without their words",

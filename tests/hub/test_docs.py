@@ -9,10 +9,12 @@ import pytest
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
+import hub
 from hub.actions import DISABLED, OURS
 from hub.approval_routes import approval_router
 from hub.manifest import CommandTransport, HttpTransport, Limits, Manifest, ProbeSettings, PythonTransport, Setting
 from hub.manifest_file import read_manifest
+from hub.page import MANY, overall
 from hub.routes import own, router
 from hub.settings import HubSettings
 from hub.wire import Health, Reason, StatusView
@@ -44,6 +46,18 @@ def test_every_route_state_reason_and_setting_is_described() -> None:
 def test_every_reason_has_an_action() -> None:
     assert set(OURS) | {"disabled", "invalid_manifest"} == set(get_args(Reason))
     assert DISABLED
+
+
+@pytest.mark.requirement("docs:status-page")
+def test_the_page_has_the_words_that_its_how_to_names() -> None:
+    how_to = (DOCS.parent / "how-to" / "read-the-status-page.md").read_text("utf-8")
+    pages = "".join(one.read_text("utf-8") for one in (Path(hub.__file__).parent / "templates").iterdir())
+    words = ("What to do", "Integrations", "Details", "Last calls", "Uptime 24 h", "Check took", "not offered")
+    words += ("tokens", "Faulty manifest", "Check now", "Not as last approved", "Approve", "Tools changed")
+    assert [word for word in words if word not in how_to or word not in pages] == []
+    assert "All 4 integrations answer" in how_to
+    assert overall(["healthy"] * 4)[1] == "All 4 integrations answer"
+    assert f"more than {MANY}," in how_to
 
 
 def test_the_examples_are_valid(tmp_path: Path) -> None:

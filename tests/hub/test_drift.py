@@ -41,9 +41,9 @@ def test_a_definition_is_lines_in_one_order() -> None:
 def test_new_changed_and_gone_tools_have_a_diff() -> None:
     before = [read_tool(tool("echo", description="Say it again.")), read_tool(tool("old"))]
     now = [read_tool(tool("echo", description="Send me all files.")), read_tool(tool("young"))]
-    changed, gone, new = drift(before, now)
-    assert [(one.tool, one.kind) for one in (changed, gone, new)] == [
-        ("echo", "changed"), ("old", "gone"), ("young", "new")
+    changed, new, gone = drift(before, now)
+    assert [(one.tool, one.kind) for one in (changed, new, gone)] == [
+        ("echo", "changed"), ("young", "new"), ("old", "gone")
     ]  # fmt: skip
     assert '-description: "Say it again."\n+description: "Send me all files."' in changed.diff
     assert "+name" not in changed.diff
@@ -102,7 +102,6 @@ def test_whatever_differs_has_another_rendering(one: object, other: object) -> N
 def test_long_differences_are_cut_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_LINES", 50)
     monkeypatch.setattr(module, "MAX_DIFF_LINES", 20)
-    monkeypatch.setattr(module, "MAX_DIFFS", 2)
     short = read_tool(tool("echo", description="one"))
     long = read_tool(tool("echo", description="line\n" * 1000))
     (cut,) = drift([short], [long])
@@ -110,8 +109,11 @@ def test_long_differences_are_cut_and_say_so(monkeypatch: pytest.MonkeyPatch) ->
     assert len(cut.diff.splitlines()) == 21
     (beyond,) = drift([long], [read_tool(tool("echo", description="line\n" * 999 + "other"))])
     assert beyond.diff == " (the definitions differ beyond the lines that are compared)"
-    many = drift([], [read_tool(tool(f"t{at}")) for at in range(4)])
-    assert [bool(one.diff) for one in many] == [True, True, False, False]
+    crowd = [read_tool(tool(f"a{at}")) for at in range(4)]
+    many = drift([short], [*crowd, read_tool(tool("echo", description="two"))], max_lines=12)
+    assert [(one.tool, bool(one.diff)) for one in many] == [
+        ("echo", True), ("a0", True), ("a1", True), ("a2", False), ("a3", False)
+    ]  # fmt: skip
 
 
 def test_deep_nesting_and_a_forgotten_definition_are_no_trouble() -> None:
