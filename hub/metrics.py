@@ -75,7 +75,11 @@ class _BoardCollector(Collector):
         faults = GaugeMetricFamily(
             "open_persona_hub_manifest_faults", "Faults in the manifest as it is now.", labels=("integration",)
         )
+        withheld = GaugeMetricFamily(
+            "open_persona_hub_withheld_tools", "Tools that wait for an approval.", labels=("integration",)
+        )
         for view in self._board.views():
+            withheld.add_metric((view.name,), float(sum(tool.state == "withheld" for tool in view.tools)))
             faults.add_metric((view.name,), float(len(view.faults)))
             for state in HEALTHS:
                 health.add_metric((view.name, state), float(view.health == state))
@@ -84,4 +88,4 @@ class _BoardCollector(Collector):
                 latency.add_metric((view.name,), view.latency_ms / 1000)
             if view.uptime_24h is not None:
                 uptime.add_metric((view.name,), view.uptime_24h)
-        return health, enabled, latency, uptime, faults
+        return health, enabled, latency, uptime, faults, withheld

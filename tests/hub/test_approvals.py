@@ -116,6 +116,7 @@ async def test_a_changed_tool_is_withheld_until_it_is_approved(place: Open, serv
         assert [(one.tool, one.kind) for one in shown.drift] == [("echo", "changed"), ("young", "new")]
         assert f'-description: "Say it again."\n+description: |\n+  | {EVIL}' in shown.drift[0].diff
         assert await here.offered() == ["old"]
+        assert 'open_persona_hub_withheld_tools{integration="demo"} 2.0' in here.hub.metrics.render().decode()
         unknown = (await here.call("demo", "none", {"text": "hi"})).body
         assert (await here.call("demo", "echo", {"text": "hi"})).body == unknown
         assert await here.says("old") == "hi"

@@ -52,8 +52,10 @@ def test_every_reason_has_an_action() -> None:
 def test_the_page_has_the_words_that_its_how_to_names() -> None:
     how_to = (DOCS.parent / "how-to" / "read-the-status-page.md").read_text("utf-8")
     pages = "".join(one.read_text("utf-8") for one in (Path(hub.__file__).parent / "templates").iterdir())
-    words = ("What to do", "Integrations", "Details", "Last calls", "Uptime 24 h", "Check took", "not offered")
-    words += ("tokens", "Faulty manifest", "Check now", "Not as last approved", "Approve", "Tools changed")
+    words = [
+        "What to do", "Integrations", "Details", "Last calls", "Uptime 24 h", "Check took", "not offered", "tokens",
+        "Faulty manifest", "Check now", "Not as last approved", "Approve", "Tools changed",
+    ]  # fmt: skip
     assert [word for word in words if word not in how_to or word not in pages] == []
     assert "All 4 integrations answer" in how_to
     assert overall(["healthy"] * 4)[1] == "All 4 integrations answer"

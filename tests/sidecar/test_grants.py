@@ -86,7 +86,7 @@ def test_an_unknown_integration_that_is_off_is_ignored() -> None:
 NAMES = st.sampled_from(["alpha", "beta", "gamma"])
 TOOLS = st.sampled_from(["one", "two", "three", "four"])
 RISKS: st.SearchStrategy[Risk] = st.sampled_from(["read", "write", "destructive"])
-STATES: st.SearchStrategy[ToolState] = st.sampled_from(["approved", "approved", "missing", "unlisted"])
+STATES: st.SearchStrategy[ToolState] = st.sampled_from(["approved", "approved", "missing", "unlisted", "withheld"])
 HEALTH: st.SearchStrategy[Health] = st.sampled_from(["healthy", "down", "invalid"])
 ADMIN: st.SearchStrategy[AdminState] = st.sampled_from(["enabled", "enabled", "enabled", "disabled"])
 MODES: st.SearchStrategy[Mode] = st.sampled_from(["build", "plan"])
