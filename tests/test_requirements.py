@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from tests.requirements import REQUIREMENTS
+from tests.requirements import AREAS, REQUIREMENTS
 
 TESTS = Path(__file__).parent
 
@@ -30,3 +30,7 @@ def test_every_claim_is_a_promise() -> None:
 
 def test_a_promise_is_one_sentence() -> None:
     assert [key for key, text in REQUIREMENTS.items() if not text or text.endswith(".") or "\n" in text] == []
+
+
+def test_no_promise_is_made_twice() -> None:
+    assert sum(map(len, AREAS)) == len(REQUIREMENTS)

@@ -1,0 +1,1 @@
+"""What is promised, by area; ``tests.requirements`` puts it together."""
