@@ -1,8 +1,9 @@
 """Acceptance scenarios that need more than one integration, and the check that none of the numbers is missing.
 
 1 open federal search, 2 one notice, 3 forecast, 4 placeholder deadline, 5 ambiguous number, 6 my pipeline, 7 search
-in my grants, 8 key failures, 9 two users, 13 shortlist across sources; ``extra``: busy and broken upstreams, a record
-of 733 KB, instructions inside a notice. What needs a persona's judgement (10, 12, 14) is tested with the personas.
+in my grants, 8 key failures, 9 two users, 11 a funder, 13 shortlist across sources; ``extra``: busy and broken
+upstreams, a record of 733 KB, instructions inside a notice. What needs a persona's judgement (10, 12, 14) is tested
+with the personas.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from tests.fakes.instrumentl import ALICE, AccountData, grant_row
 from tests.mcp_servers.instrumentl.service import Service, running_service
 from tests.mcp_servers.mcp_session import connected, failure_of, payload_of
 
-SCENARIOS = {"1", "2", "3", "4", "5", "6", "7", "8", "9", "13", "extra"}
+SCENARIOS = {"1", "2", "3", "4", "5", "6", "7", "8", "9", "11", "13", "extra"}
 SHARED = "Fiscal Year (FY) 2027 Service Area Competition (SAC)"
 
 Row = dict[str, JsonValue]

@@ -12,6 +12,7 @@ HUB: Final[dict[str, str]] = {
     "hub:clean-shutdown": "the process ends cleanly with a stream open",
     "hub:events": "the stream tells of each revision and ends with the hub",
     "hub:first-claim": "what serves keeps its port and name against a new folder or an edit",
+    "hub:folder-to-persona": "a copied folder is callable by a persona within ten seconds, and nothing else changed",
     "hub:folder-to-listed": "a copied folder is started, checked and listed within 10 s",
     "hub:follow-isolation": "a changed integration is checked anew, and no check or call of another is touched",
     "hub:follows-folder": "added, changed and removed folders show everywhere within 3 s, without a restart",

@@ -107,6 +107,7 @@ INTEGRATIONS: Final[dict[str, str]] = {
     "web:types": "HTML, text, PDF and Word are read, all else is refused by what it is",
     "web:urls": "URLs of other schemes or ports, or with a login, are refused with the reason",
     # Scenarios over several integrations
+    "scenarios:funder": "a funder is found, with five years of figures, links, and what the source does not have",
     "scenarios:fallback": "without a key for one source, another one still answers",
     "scenarios:shortlist": "rows of two sources can be merged, and one that fails leaves a named gap",
     # How-to

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -55,9 +57,14 @@ class Place:
         assert answer.terminals == ["stop"], answer
         return self.deployment.provider.requests[-1].tool_names
 
-    async def called(self, tool: str, *on: str) -> str:
+    async def called_plainly(self, tool: str, *on: str) -> str:
+        """The same for a tool without arguments."""
+        return await self.called(tool, *on, arguments={})
+
+    async def called(self, tool: str, *on: str, arguments: dict[str, object] | None = None) -> str:
         """What the model is told of its call."""
-        self.deployment.provider.script([Reply(tools=[ToolCall(tool, {"words": "deer"})]), "done"])
+        given: dict[str, object] = {"words": "deer"} if arguments is None else arguments
+        self.deployment.provider.script([Reply(tools=[ToolCall(tool, given)]), "done"])
         answer = await self.deployment.chat("go", model=DRAFT, meta=switched_on(*on))
         self.deployment.provider.script("hello")
         assert answer.text == "done", answer
@@ -117,3 +124,43 @@ async def test_a_copied_folder_is_started_checked_and_listed_within_ten_seconds(
                     break
                 await asyncio.sleep(0.05)
         print(f"listed after {time.monotonic() - begun:.1f} s")
+
+
+def changed_files(root: Path) -> list[str]:
+    """What git says of the folder of integrations."""
+    command = ["git", "-C", str(root), "status", "--porcelain", "--untracked-files=normal"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split("\n")[:-1]
+
+
+@pytest.mark.requirement("hub:folder-to-persona")
+async def test_from_a_copied_folder_to_a_persona_that_calls_it_and_back(tmp_path: Path) -> None:
+    root, prepared = tmp_path / "mcp_servers", tmp_path / "prepared"
+    for folder in (root, prepared):
+        folder.mkdir()
+    write_integration(root, "gamma")
+    write_integration(prepared, "delta")
+    for command in (["init", "-q"], ["add", "."], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "x"]):
+        subprocess.run(["git", "-C", str(root), *command], check=True)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(launched(root))
+        hub_url, _ = await stack.enter_async_context(running_hub(root, tmp_path / "hub", {}))
+        here = Place(await stack.enter_async_context(running_deployment(tmp_path / "rest", hub_url=hub_url)), root)
+        await here.until(lambda views: views["gamma"].health == "healthy" if "gamma" in views else False)
+        await here.offered("gamma")  # the runner is warm, as everything that runs
+
+        begun = time.monotonic()
+        await asyncio.to_thread(shutil.copytree, prepared / "delta", root / "delta")
+        await here.until(lambda views: "delta" in views and views["delta"].health == "healthy")
+        assert "hello from delta" in await here.called_plainly("delta_hello", "delta")
+        assert time.monotonic() - begun <= 10
+        assert changed_files(root) == ["?? delta/"]
+
+        (root / "delta" / "manifest.yaml").write_text("name: [")
+        await here.until(lambda views: bool(views["delta"].faults))
+        assert "hello from delta" in await here.called_plainly("delta_hello", "delta")
+
+        begun = time.monotonic()
+        await asyncio.to_thread(shutil.rmtree, root / "delta")
+        await here.until(lambda views: "delta" not in views)
+        assert time.monotonic() - begun <= 10
+        assert changed_files(root) == []

@@ -235,3 +235,18 @@ async def test_a_hundred_years_of_filings_fit_into_one_answer() -> None:
     assert len(result.content[0].text.encode()) <= 24_000  # type: ignore[union-attr]
     assert payload["has_more"]
     assert rest["items"][0]["tax_year"] == payload["items"][-1]["tax_year"] - 1  # type: ignore[index,call-overload,operator]
+
+
+@pytest.mark.requirement("scenarios:funder")
+async def test_scenario_11_is_this_funder_active_and_how_big() -> None:
+    async with running() as server:
+        server.fake.hits = [hit(RED_CROSS, "American National Red Cross")]
+        (found,) = (await server.gives("search_nonprofits", words="red cross"))["items"]
+        one = await server.gives("get_nonprofit", ein=found["ein"])
+        filings = (await server.gives("list_filings", ein=found["ein"], years=5))["items"]
+    years = [item["tax_year"] for item in filings]
+    assert years == sorted(years, reverse=True)
+    assert 2 <= len(set(years)) <= 5
+    assert all({"revenue", "expenses", "assets"} <= item.keys() for item in filings if item["has_figures"])
+    assert all(item["pdf_url"] for item in filings if not item["has_figures"])
+    assert any("not in this source" in notice for notice in one["notices"])
