@@ -149,7 +149,8 @@ async def _examined(up: Up, http: httpx.AsyncClient) -> None:
     assert found["Open WebUI"] == ("ok", f"{VERSION} answers at {url}")
     assert found["Open WebUI patch"] == ("ok", "is loaded")
     assert found["Open WebUI seed"][0] == "ok"
-    assert found["Open WebUI tools"] == ("ok", "the two for provider keys, and 2 of integrations")
+    integrations = len(list(up.settings.mcp_servers_dir.glob("*/manifest.yaml")))
+    assert found["Open WebUI tools"] == ("ok", f"the two for provider keys, and {integrations} of integrations")
     assert found["keys of Ada"] == ("ok", "openai")
     assert "sk-canary" not in str(found)
 
