@@ -31,6 +31,9 @@ _BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\ufe00-\uf
 """Printable by their class, and yet nothing that anybody sees."""
 
 NOT_KEPT = "(the earlier definition was not kept)"
+GOES_ON = "… (it goes on)"
+_BEYOND = " (the definitions differ beyond the lines that are compared)"
+UNSEEN = f"… only the first {MAX_LINES} lines are compared; what comes after them may have changed, too"
 
 
 def drift(before: Sequence[Tool], now: Sequence[Tool], max_lines: int = MAX_STORED_LINES) -> tuple[ToolDrift, ...]:
@@ -53,7 +56,7 @@ def drift(before: Sequence[Tool], now: Sequence[Tool], max_lines: int = MAX_STOR
 def definition_lines(definition: Mapping[str, object]) -> list[str]:
     """A definition in canonical order, one fact a line; of a very long one the first lines, and that it goes on."""
     lines = list(islice(_all_lines(definition), MAX_LINES + 1))
-    return [*lines[:MAX_LINES], "… (it goes on)"] if len(lines) > MAX_LINES else lines
+    return [*lines[:MAX_LINES], GOES_ON] if len(lines) > MAX_LINES else lines
 
 
 def _drift(name: str, old: Tool | None, new: Tool | None, *, shown: bool) -> ToolDrift:
@@ -65,9 +68,11 @@ def _diff(old: Tool | None, new: Tool | None) -> str:
     before, now = ([] if tool is None else _lines(tool) for tool in (old, new))
     lines = list(islice(difflib.unified_diff(before, now, n=CONTEXT, lineterm=""), 2, None))
     if not lines:
-        lines = [" (the definitions differ beyond the lines that are compared)"]
+        lines = [_BEYOND]
     if len(lines) > MAX_DIFF_LINES:
         lines = [*lines[:MAX_DIFF_LINES], f"… and {len(lines) - MAX_DIFF_LINES} more lines"]
+    if GOES_ON in (*before[-1:], *now[-1:]) and lines != [_BEYOND]:
+        lines.append(UNSEEN)  # a small change at the top must not stand for one that is out of sight
     return "\n".join(lines)
 
 
