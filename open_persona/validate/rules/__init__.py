@@ -16,6 +16,9 @@ CATALOG_RULES: tuple[Rule, ...] = (
     catalog.name_is_no_prefix,
     catalog.tool_is_not_opencodes,
     catalog.port_is_unique,
+    catalog.arguments_hold_no_secret,
+    catalog.variables_are_free,
+    catalog.headers_can_be_sent,
 )
 """Enforced by the hub as well, so that nothing can waive them."""
 

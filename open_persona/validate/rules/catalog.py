@@ -44,6 +44,23 @@ def port_is_unique(subject: Subject) -> Iterator[Found]:
     yield from _faults(subject, tuple(hub_rules.port_is_free(subject.file, _before(subject))), mend)
 
 
+def arguments_hold_no_secret(subject: Subject) -> Iterator[Found]:
+    """An argument of a command names settings that there are, and none of them is a secret."""
+    mend = "Give a secret to the program by `env` of the setting; correct or declare any other key."
+    yield from _faults(subject, tuple(hub_rules.arguments_hold_no_secret(subject.file, ())), mend)
+
+
+def variables_are_free(subject: Subject) -> Iterator[Found]:
+    """A setting's `env` is of a command, and a variable that nothing else depends on."""
+    mend = "Take the variable that the program itself documents, one for each setting."
+    yield from _faults(subject, tuple(hub_rules.variables_are_free(subject.file, ())), mend)
+
+
+def headers_can_be_sent(subject: Subject) -> Iterator[Found]:
+    """A header of an http integration has a free name, a value that can be sent, and settings that there are."""
+    yield from _faults(subject, tuple(hub_rules.headers_can_be_sent(subject.file, ())), f"Correct it; {FIELDS}")
+
+
 def _before(subject: Subject) -> Sequence[ManifestFile]:
     """The ones that have the better claim where the hub starts: those that sort before this one."""
     return [file for file in subject.neighbours if file.manifest is not None and file.folder < subject.file.folder]

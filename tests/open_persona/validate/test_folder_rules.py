@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 
+from hub import validate as hub_rules
+from open_persona.validate.rules import CATALOG_RULES, catalog
 from tests.open_persona.validate.sample import TOOL, Checkout, at, only
 
 MANIFEST, README, SERVER = (f"mcp_servers/sample/{name}" for name in ("manifest.yaml", "README.md", "server.py"))
@@ -63,6 +67,36 @@ def test_a_tool_that_passes_for_one_of_opencodes(checkout: Checkout) -> None:
     checkout.change("manifest.yaml", "find_samples", "directory")
     found = [at(one) for one in checkout.judged().problems]
     assert ("tool-is-not-opencodes", "mcp_servers/external/manifest.yaml", 14) in found
+
+
+PROGRAM = "transport: {type: command, port: 7050, command: [serve, '{PLACE}']}"
+REMOTE = "transport: {type: http, url: 'https://mcp.example/mcp', headers: {NAME: 'Bearer {api_key}'}}"
+
+
+@pytest.mark.parametrize(
+    ("transport", "env", "rule", "line"),
+    [
+        (PROGRAM.replace("PLACE", "api_key"), "SAMPLE_KEY", "arguments-hold-no-secret", "transport:"),
+        (PROGRAM.replace("PLACE", "other"), "SAMPLE_KEY", "arguments-hold-no-secret", "transport:"),
+        (PROGRAM.replace("{PLACE}", "now"), "LD_PRELOAD", "variables-are-free", "env:"),
+        (REMOTE.replace("NAME", "X-Key"), "SAMPLE_KEY", "variables-are-free", "env:"),
+        (REMOTE.replace("NAME", "Content-Length"), "", "headers-can-be-sent", "transport:"),
+    ],
+)
+def test_a_transport_that_the_hub_refuses(checkout: Checkout, transport: str, env: str, rule: str, line: str) -> None:
+    checkout.change("manifest.yaml", "transport: {type: python, port: 7050}", transport)
+    checkout.change("manifest.yaml", "    required: true\n", f"    required: true\n    env: '{env}'\n")
+    checkout.change("manifest.yaml", "tools:", f"waivers: {{{rule}: It is well.}}\ntools:")
+    problem, waiver = checkout.judged().problems
+    assert at(problem) == (rule, MANIFEST, checkout.line("manifest.yaml", line))
+    assert problem.level == "error"
+    assert "can't be waived: the hub enforces it" in waiver.what
+
+
+def test_every_rule_of_the_hub_is_one_of_validates() -> None:
+    source = inspect.getsource(catalog)
+    assert [rule.__name__ for rule in hub_rules.RULES if f"hub_rules.{rule.__name__}(" not in source] == []
+    assert len(CATALOG_RULES) == len(hub_rules.RULES) + 1
 
 
 def test_a_port_that_another_program_holds(checkout: Checkout) -> None:
