@@ -20,6 +20,24 @@ _OUR_VARIABLES = re.compile(r"HOME|PATH|LANG|TMPDIR|IFS|ENV|BASH_ENV|NODE_OPTION
 """What the launcher itself sets, or what makes a program run other code than its own."""
 
 
+OUR_SECRETS = re.compile(
+    r"OPEN_PERSONA_(?:SERVICE_KEY|SIDECAR_API_KEY|TOKEN_KEY|RUNNER_TOKEN|DEFAULT_[A-Z0-9_]+_API_KEY)"
+)
+"""Variables that hold keys of Open Persona itself. ``mcp_servers.launcher`` has the same list."""
+
+
+def values_are_its_own(file: ManifestFile, accepted: Sequence[ManifestFile]) -> Iterator[Fault]:  # noqa: ARG001
+    """The variable of a setting, ``OPEN_PERSONA_<NAME>_<KEY>``, is none that holds a key of Open Persona itself."""
+    for number, setting in enumerate(file.manifest.settings if file.manifest else ()):
+        variable = f"OPEN_PERSONA_{file.folder}_{setting.key}".upper()
+        if OUR_SECRETS.fullmatch(variable):
+            yield file.fault(
+                ("settings", str(number), "key"),
+                f"settings.{number}.key: its value would be {variable}, a key of Open Persona's own; rename the "
+                "setting or the integration",
+            )
+
+
 def arguments_hold_no_secret(file: ManifestFile, accepted: Sequence[ManifestFile]) -> Iterator[Fault]:  # noqa: ARG001
     """A setting may go into an argument unless it is a secret: arguments show in the list of processes."""
     if file.manifest is None or not isinstance(file.manifest.transport, CommandTransport):

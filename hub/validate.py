@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from hub.manifest import HttpTransport, Manifest
 from hub.manifest_file import Fault, ManifestFile
-from hub.transport_rules import arguments_hold_no_secret, headers_can_be_sent, variables_are_free
+from hub.transport_rules import arguments_hold_no_secret, headers_can_be_sent, values_are_its_own, variables_are_free
 
 Rule = Callable[[ManifestFile, Sequence[ManifestFile]], Iterator[Fault]]
 
@@ -62,6 +62,7 @@ RULES: tuple[Rule, ...] = (
     name_is_no_prefix,
     no_opencode_name,
     port_is_free,
+    values_are_its_own,
     arguments_hold_no_secret,
     variables_are_free,
     headers_can_be_sent,

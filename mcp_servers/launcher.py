@@ -13,6 +13,7 @@ import contextlib
 import functools
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Mapping
@@ -30,6 +31,11 @@ logger = logging.getLogger(__name__)
 ROOT_ENV = "OPEN_PERSONA_MCP_SERVERS_DIR"
 OUR_ROOT = Path(__file__).resolve().parent
 RESCAN_S = 1.0
+_OUR_SECRETS = re.compile(
+    r"OPEN_PERSONA_(?:SERVICE_KEY|SIDECAR_API_KEY|TOKEN_KEY|RUNNER_TOKEN|DEFAULT_[A-Z0-9_]+_API_KEY)"
+)
+"""Keys of Open Persona itself, which no server gets, whatever its name. ``hub.transport_rules`` has the same list."""
+
 _SECRET_ENDINGS = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD", "_CREDENTIALS")
 
 
@@ -199,7 +205,8 @@ def server_environment(spec: Spec, environ: Mapping[str, str], host: str) -> dic
     kept = {
         name: value
         for name, value in environ.items()
-        if name.startswith(ours) or not (name.startswith("OPEN_PERSONA_") or name.upper().endswith(_SECRET_ENDINGS))
+        if not _OUR_SECRETS.fullmatch(name)
+        and (name.startswith(ours) or not (name.startswith("OPEN_PERSONA_") or name.upper().endswith(_SECRET_ENDINGS)))
     }
     path = os.pathsep.join(filter(None, [str(OUR_ROOT.parent), environ.get("PYTHONPATH", "")]))
     return {**kept, "PYTHONPATH": path, HOST_ENV: host, PORT_ENV: str(spec.port)}

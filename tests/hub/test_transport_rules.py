@@ -10,7 +10,9 @@ import yaml
 
 from hub.manifest_file import read_manifest
 from hub.validate import judge
+from mcp_servers.launcher import Spec, server_environment
 
+SETTINGS_PAGE = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
 COMMAND = """manifest_version: 1
 name: demo
 title: Demo
@@ -57,6 +59,31 @@ def faults(tmp_path: Path, text: str) -> list[str]:
 @pytest.mark.parametrize("text", [COMMAND, HTTP])
 def test_a_good_one_has_no_fault(tmp_path: Path, text: str) -> None:
     assert faults(tmp_path, text) == []
+
+
+KEYS = re.findall(r"^\| `(OPEN_PERSONA_[A-Z_]+_(?:KEY|TOKEN))`", SETTINGS_PAGE.read_text(), re.MULTILINE)
+
+
+@pytest.mark.requirement("hub:transport-rules")
+@pytest.mark.parametrize("variable", KEYS)
+def test_no_setting_has_a_key_of_ours_as_its_value(tmp_path: Path, variable: str) -> None:
+    name, _, key = variable.removeprefix("OPEN_PERSONA_").lower().partition("_")
+    folder = tmp_path / name
+    folder.mkdir()
+    text = (
+        HTTP.replace("name: demo", f"name: {name}")
+        .replace("key: token", f"key: {key}")
+        .replace("{token}", f"{{{key}}}")
+    )
+    (folder / "manifest.yaml").write_text(text)
+    (fault,) = judge([read_manifest(folder)])[name]
+    assert str(fault).startswith(f"{name}/manifest.yaml:11: settings.0.key: its value would be {variable}")
+    spec = Spec(name, folder, 7123, (0, 0))
+    assert variable not in server_environment(spec, {variable: "secret"}, "127.0.0.1")
+
+
+def test_there_are_keys_of_ours() -> None:
+    assert {"OPEN_PERSONA_SERVICE_KEY", "OPEN_PERSONA_TOKEN_KEY", "OPEN_PERSONA_SIDECAR_API_KEY"} <= set(KEYS)
 
 
 def test_the_pages_manifests_have_no_fault(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ CATALOG_RULES: tuple[Rule, ...] = (
     catalog.name_is_no_prefix,
     catalog.tool_is_not_opencodes,
     catalog.port_is_unique,
+    catalog.values_are_its_own,
     catalog.arguments_hold_no_secret,
     catalog.variables_are_free,
     catalog.headers_can_be_sent,

@@ -44,6 +44,12 @@ def port_is_unique(subject: Subject) -> Iterator[Found]:
     yield from _faults(subject, tuple(hub_rules.port_is_free(subject.file, _before(subject))), mend)
 
 
+def values_are_its_own(subject: Subject) -> Iterator[Found]:
+    """The variable of a setting is none that holds a key of Open Persona itself."""
+    mend = "Rename the setting's `key`, or the integration."
+    yield from _faults(subject, tuple(hub_rules.values_are_its_own(subject.file, ())), mend)
+
+
 def arguments_hold_no_secret(subject: Subject) -> Iterator[Found]:
     """An argument of a command names settings that there are, and none of them is a secret."""
     mend = "Give a secret to the program by `env` of the setting; correct or declare any other key."
