@@ -39,6 +39,12 @@ def probe_headers(manifest: Manifest, environ: Mapping[str, str]) -> dict[str, s
     return _filled(manifest.transport, {**examples, **dict(_known(manifest, {}, environ))})
 
 
+def operator_secrets(manifest: Manifest, environ: Mapping[str, str]) -> list[str]:
+    """The operator's values of secret settings: what the server may know, and no user or page may be shown."""
+    secret = {one.key for one in manifest.settings if one.secret}
+    return [value.get_secret_value() for key, value in _known(manifest, {}, environ) if key in secret]
+
+
 def variable_of(manifest: Manifest, setting: Setting) -> str:
     """The variable in which the operator sets it."""
     return f"OPEN_PERSONA_{manifest.name}_{setting.key}".upper()

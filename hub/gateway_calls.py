@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from hub.audit import NOBODY, Audit, Caller
-from hub.backend_headers import call_headers
+from hub.backend_headers import call_headers, operator_secrets
 from hub.errors import CallError, RpcError
 from hub.gateway_backend import Backend, BackendError, ToolCall
 from hub.gateway_fronts import Front
@@ -256,9 +256,12 @@ def _tool_call(asked: Asked, front: Front, lease: HeldLease, tool: str, raw: Raw
 
 
 def _redaction(front: Front, lease: HeldLease) -> Redaction:
+    """The user's secrets, and the operator's, which may have been sent with theirs or in their stead."""
+    if not front.secret_settings:
+        return NOTHING
     held = lease.grants[front.name].settings
-    secret = held.keys() & front.secret_settings
-    return Redaction(held[key].get_secret_value() for key in secret) if secret else NOTHING
+    entered = [held[key].get_secret_value() for key in held.keys() & front.secret_settings]
+    return Redaction((*entered, *(operator_secrets(front.manifest, os.environ) if front.manifest else ())))
 
 
 def _capabilities(asked: Asked) -> JsonObject:

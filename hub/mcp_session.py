@@ -6,13 +6,16 @@ Message and header shapes: MCP specification 2026-07-28 (per-request ``_meta`` e
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 import aiohttp
 
 from hub.actions import OAUTH
 from hub.errors import ProbeError
 from hub.mcp_http import Answer, Budget, JsonObject, exchange
+from hub.redaction import NOTHING, Redaction
 from hub.text import clean
 from hub.tools import Tool, read_tool
 from hub.wire import Reason
@@ -36,18 +39,24 @@ _ENVELOPE = {
 class McpSession:
     """A conversation with one server: ``discover``, else ``initialize``; then ``list_tools``; at last ``close``.
 
-    ``protocol`` is the agreed revision, empty before that. ``extra`` headers go with every request. Every method may
-    raise ProbeError and aiohttp.ClientError.
+    ``protocol`` is the agreed revision, empty before that. ``extra`` headers go with every request; what ``redaction``
+    takes out is in no answer. Every method may raise ProbeError and aiohttp.ClientError.
     """
 
     def __init__(
-        self, client: aiohttp.ClientSession, url: str, budget: Budget, extra: Mapping[str, str] | None = None
+        self,
+        client: aiohttp.ClientSession,
+        url: str,
+        budget: Budget,
+        extra: Mapping[str, str] | None = None,
+        redaction: Redaction = NOTHING,
     ) -> None:
         self.protocol = ""
         self._client = client
         self._url = url
         self._budget = budget
         self._extra = dict(extra or {})
+        self._redaction = redaction
         self._session_id = ""
         self._last_id = 0
 
@@ -134,7 +143,15 @@ class McpSession:
     async def _send(self, method: str, params: JsonObject, headers: Mapping[str, str]) -> Answer:
         self._last_id += 1
         message = {"jsonrpc": "2.0", "id": self._last_id, "method": method, "params": params}
-        return await exchange(self._client, self._url, message, headers, self._budget)
+        return self._redacted(await exchange(self._client, self._url, message, headers, self._budget))
+
+    def _redacted(self, answer: Answer) -> Answer:
+        """A server that repeats a key of the operator's must not have it on the page or in a model's context."""
+        if answer.message is None or self._redaction is NOTHING:
+            return answer
+        body = json.dumps(answer.message, ensure_ascii=False).encode("utf-8", "replace")
+        clean_body = self._redaction.of_json(body)
+        return answer if clean_body is body else replace(answer, message=json.loads(clean_body))
 
     def headers(self) -> dict[str, str]:
         """What a request of the handshake era carries after ``initialize``."""

@@ -23,11 +23,12 @@ import aiohttp
 
 from hub.actions import action_for
 from hub.addresses import check_literal, connectable
-from hub.backend_headers import probe_headers
+from hub.backend_headers import operator_secrets, probe_headers
 from hub.errors import ForbiddenAddressError, ProbeError
 from hub.manifest import HttpTransport, Manifest
 from hub.mcp_http import Answer, Budget
 from hub.mcp_session import McpSession, of_status
+from hub.redaction import NOTHING, Redaction
 from hub.text import clean
 from hub.tools import Tool, compare, mismatch
 from hub.wire import ProbeResult, Reason
@@ -112,7 +113,9 @@ class _Walk:
         self._client = client
         self._target = target
         headers = probe_headers(target.manifest, os.environ)
-        self._session = McpSession(client, target.url, Budget(MAX_BYTES), headers)
+        secrets = operator_secrets(target.manifest, os.environ)
+        self._redaction = Redaction(secrets) if secrets else NOTHING
+        self._session = McpSession(client, target.url, Budget(MAX_BYTES), headers, self._redaction)
         self._tools: tuple[Tool, ...] = ()
 
     async def run(self) -> None:
@@ -149,7 +152,7 @@ class _Walk:
     def observation(self, at: datetime, latency_ms: float, failure: ProbeError | None) -> Observation:
         manifest = self._target.manifest
         reason = failure.reason if failure else None
-        detail = failure.detail if failure else mismatch(compare(manifest, self._tools))
+        detail = self._redaction.of_text(failure.detail) if failure else mismatch(compare(manifest, self._tools))
         if detail and reason is None:
             reason = "tools_mismatch"
         result = ProbeResult(

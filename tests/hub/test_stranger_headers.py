@@ -146,6 +146,53 @@ async def test_a_check_has_the_operators_value_or_the_example(monkeypatch: pytes
     assert seen == [None, None, "Bearer shown", "Bearer shown", "Bearer theirs", "Bearer theirs"]
 
 
+OPERATORS = "sk-of-the-operator"
+
+
+@pytest.mark.requirement("gateway:no-secret-shown")
+@pytest.mark.parametrize("scope", ["deployment", "user"])
+async def test_the_operators_key_comes_back_to_no_user(
+    client: aiohttp.ClientSession, tmp_path: Path, servers_dir: Path, monkeypatch: pytest.MonkeyPatch, scope: str
+) -> None:
+    monkeypatch.setenv("OPEN_PERSONA_THEIRS_API_KEY", OPERATORS)
+
+    async def handle(request: Request) -> Response:
+        message = await request.json()
+        said = f"You sent {request.headers['authorization']}"
+        if message["params"]["name"] == "act":
+            error = {"code": -32000, "message": said}
+            return JSONResponse({"jsonrpc": "2.0", "id": message["id"], "error": error})
+        return answer_to(message, {"content": [{"type": "text", "text": said}]})
+
+    settings = SETTINGS.replace("secret: true", f"secret: true, scope: {scope}")
+    async with theirs(client, tmp_path, servers_dir, handle, settings) as here:
+        await here.lease({"theirs": ["echo", "act"]})
+        assert (await here.call("theirs", "echo")).text == "You sent Bearer [redacted]"
+        assert (await here.call("theirs", "act")).messages[-1]["error"]["message"] == "You sent Bearer [redacted]"
+
+
+@pytest.mark.requirement("gateway:no-secret-shown")
+@pytest.mark.parametrize("status", [200, 500])
+async def test_a_checks_key_is_in_no_definition_and_no_detail(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    monkeypatch.setenv("OPEN_PERSONA_DEMO_API_KEY", OPERATORS)
+
+    async def handle(request: Request) -> Response:
+        message, said = await request.json(), f"Called with {request.headers['authorization']}."
+        listed = {"name": "echo", "description": said, "inputSchema": {"type": "object"}}
+        result = {"supportedVersions": ["2026-07-28"], "capabilities": {}, "tools": [listed]}
+        answer = {"result": result} if status == 200 else {"error": {"code": -32603, "message": said}}
+        return JSONResponse({"jsonrpc": "2.0", "id": message["id"], **answer}, status)
+
+    settings = [{"key": "api_key", "title": "API key", "secret": True}]
+    async with serve_app(rpc_app(handle)) as url, open_client() as http:
+        transport = {"type": "http", "url": f"{url}/mcp", "headers": {"Authorization": "Bearer {api_key}"}}
+        demo = manifest_at(url, transport=transport, settings=settings)
+        seen = await Prober(http).probe(target_of(demo, ""))
+    assert OPERATORS not in repr((seen.result, [tool.definition for tool in seen.tools]))
+    told = seen.tools[0].description if status == 200 else seen.result.detail
+    assert "Called with Bearer [redacted]." in told
+
+
 @pytest.mark.requirement("gateway:drain")
 async def test_a_removed_integration_may_finish_what_it_does(
     client: aiohttp.ClientSession, tmp_path: Path, servers_dir: Path
