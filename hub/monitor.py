@@ -66,7 +66,8 @@ class Monitor:
     async def follow(self, catalog: Catalog) -> None:
         """Make this the board's catalog. The checks of new and changed integrations begin at once, all others go on.
 
-        A new one that was there before is known again by its history.
+        A new one that was there before is known again by its history. Where that can't be read, a pinned one's tools
+        wait for an approval.
         """
         past: Mapping[str, Past] = {}
         if new := catalog.names - self._board.catalog.names:
@@ -76,6 +77,8 @@ class Monitor:
             except (HistoryError, TimeoutError) as error:
                 cause = str(error) or "the disk does not answer"
                 logger.warning("what was known of %s is not shown: %s", ", ".join(sorted(new)), cause)
+                # It may have been approved as something else: of a pinned one nothing counts as approved now.
+                past = {name: Past(self._now(), Standing(approved=()), ()) for name in new}
         # From here on without a pause: nobody sees a new catalog with old checks.
         self._board.replace(catalog)
         self._restore(past)

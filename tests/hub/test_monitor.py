@@ -251,6 +251,7 @@ async def test_one_that_comes_back_is_known_by_its_history(prober: Prober, tmp_p
             assert run.monitor.unchecked() == []
 
 
+@pytest.mark.requirement("hub:pin-withholds")
 async def test_a_history_that_can_not_be_read_holds_up_nothing(
     prober: Prober, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -260,9 +261,13 @@ async def test_a_history_that_can_not_be_read_holds_up_nothing(
             raise HistoryError("hub.db can't be read.")
 
         monkeypatch.setattr(History, "past", broken)
-        await run.monitor.follow(catalog_of(manifest_at(url)))
-        await run.until(lambda board: board.view("demo").health == "healthy")
-    assert "what was known of demo is not shown: hub.db can't be read." in caplog.text
+        await run.monitor.follow(catalog_of(manifest_at(url), manifest_at(url, name="free", pin=False)))
+        await run.until(lambda board: board.view("free").health == "healthy")
+        await run.until(lambda board: board.view("demo").health == "degraded")
+        # Nobody knows what was approved of it.
+        assert [tool.state for tool in run.board.view("demo").tools] == ["withheld"]
+        assert [tool.state for tool in run.board.view("free").tools] == ["approved"]
+    assert "what was known of demo, free is not shown: hub.db can't be read." in caplog.text
 
 
 def test_the_revision_is_of_what_is_there_whatever_came_first() -> None:
