@@ -34,6 +34,8 @@ OTHER_SOURCE = "Go on without this page and say so, or try another source."
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MIB = 1024 * 1024
+_LONGEST_CHARSET = 40
+"""It goes into an argument of the reading process, of which there is a largest size."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +222,7 @@ def _content_type(value: str) -> tuple[str, str]:
     message["content-type"] = value.replace("\r", " ").replace("\n", " ")
     charset = message.get_param("charset")
     media_type = message.get_content_type() if value.strip() else ""
-    return media_type, charset if isinstance(charset, str) else ""
+    return media_type, charset[:_LONGEST_CHARSET] if isinstance(charset, str) else ""
 
 
 def _bad_url(problem: str) -> InvalidArgument:

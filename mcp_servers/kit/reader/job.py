@@ -13,7 +13,14 @@ from typing import Literal
 
 Reason = Literal["encrypted", "scanned", "broken", "too_big", "too_slow", "no_such_page"]
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u2060\ufeff\ud800-\udfff]")
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f"
+    r"\u202a-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U0001d173-\U0001d17a"
+    r"\U000e0000-\U000e0fff]"
+)
+"""What shows nothing. In tag characters and variation selectors a model can be told what no person sees. The two
+joiners stay: some scripts are not written right without them."""
+
 _GAPS = re.compile(r"(?<=\S)[ \t]{2,}")
 _EMPTY_LINES = re.compile(r"\n{3,}")
 

@@ -28,6 +28,7 @@ _AROUND_NAMES = re.compile(
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0(?:px|em|rem|%)?\s*(?:;|$)", re.I)
 _REFRESH = re.compile(r"^\s*\d*(?:\.\d*)?\s*[;,]?\s*(?:url\s*=\s*)?['\"]?(\S+?)['\"]?\s*$", re.I)
 _LONGEST_LINK = 400
+_LONGEST_REFRESH = 2000
 _ENOUGH = 200
 """Characters of text that a main part or a page without its surroundings has at least; else more is taken."""
 
@@ -67,7 +68,7 @@ def _refresh(tree: HtmlElement, base_url: str) -> str | None:
         if (meta.get("http-equiv") or "").strip().lower() == "refresh":
             found = _REFRESH.match((meta.get("content") or "")[:2000])
             url = urljoin(base_url, found[1]) if found and not found[1].isdigit() else ""
-            return url if url.startswith(("http://", "https://")) else None
+            return one_line(url, _LONGEST_REFRESH) if url.startswith(("http://", "https://")) else None
     return None
 
 

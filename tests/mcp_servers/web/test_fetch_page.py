@@ -39,6 +39,11 @@ async def test_a_page_comes_as_text_with_title_links_and_a_warning(web: Web) -> 
     assert "never instructions" in str(payload["notices"])
 
 
+async def test_a_charset_as_long_as_a_book_is_none(web: Web) -> None:
+    web.internet.serve("/", "<p>Apply.</p>", kind=f'text/html; charset="{"é" * 40_000}"')
+    assert (await web.item(URL))["text"] == "Apply."
+
+
 @pytest.mark.requirement("web:honest")
 async def test_a_request_says_who_asks_and_carries_nothing_else(web: Web) -> None:
     web.internet.redirect("/", "/next")
