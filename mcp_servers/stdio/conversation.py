@@ -20,6 +20,9 @@ MAX_LINE = 16 * 1024 * 1024
 MAX_WAITING = 256
 """Progress of one request that waits to be passed on; what comes beyond is dropped."""
 
+MAX_UNREAD = 4 * 1024 * 1024
+"""Bytes of our answers to the server's own requests that may wait for it to read them; more end the conversation."""
+
 METHOD_NOT_FOUND = -32601
 
 
@@ -39,6 +42,10 @@ class Refused(Exception):
         self.code = code
         self.message = message
         self.data = data
+
+
+class _Unread(Exception):
+    """The server asks and asks, and reads no answer."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,8 @@ class Conversation:
                 self._take(line)
         except ValueError:
             self._problem = f"it wrote a message of more than {MAX_LINE // 1024 // 1024} MiB"
+        except _Unread:
+            self._problem = "it asked more and more, and read no answer"
         except ConnectionError:
             pass
         finally:
@@ -135,6 +144,8 @@ class Conversation:
             if waiting is not None and waiting.inbox.qsize() < MAX_WAITING:
                 waiting.inbox.put_nowait(_Step(params))
         elif message.get("id") is not None:
+            if self._writer.transport.get_write_buffer_size() > MAX_UNREAD:
+                raise _Unread
             error = {"code": METHOD_NOT_FOUND, "message": "Method not found"}
             answer = {"result": {}} if message["method"] == "ping" else {"error": error}
             self._write({"id": message["id"], **answer})

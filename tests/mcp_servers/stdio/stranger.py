@@ -65,6 +65,12 @@ def asked(arguments: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
     return text(answers.pop())
 
 
+def pester(arguments: dict[str, Any], params: dict[str, Any]) -> None:
+    """Asks and asks, and reads nothing."""
+    while True:
+        write({"id": "x" * 100_000, "method": "ping"})
+
+
 CALLS: dict[str, Callable[[dict[str, Any], dict[str, Any]], dict[str, Any] | None]] = {
     "whoami": whoami,
     "count": count,
@@ -76,6 +82,7 @@ CALLS: dict[str, Callable[[dict[str, Any], dict[str, Any]], dict[str, Any] | Non
     "big": lambda arguments, _: text("x" * int(arguments["size"])),
     "asked": asked,
     "sleep": sleep,
+    "pester": pester,
     "odd": lambda _, __: {"content": "no list"},
 }
 

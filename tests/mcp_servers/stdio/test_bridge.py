@@ -205,3 +205,11 @@ async def test_the_end_of_the_bridge_is_the_end_of_its_programs(tmp_path: Path) 
         family = await it.said("family")
         assert all(map(alive, family))
     assert not any(map(alive, family))
+
+
+async def test_a_program_that_asks_and_never_reads_is_ended(tmp_path: Path) -> None:
+    async with bridged(write_command(tmp_path)) as it, it.client() as client:
+        pid = (await it.said("whoami"))["pid"]
+        code, _ = failure_of(await client.call_tool("pester", {}))
+        assert code == "upstream_unavailable"
+        await eventually(lambda: not alive(pid))

@@ -78,7 +78,7 @@ async def test_tools_are_listed_without_any_users_settings(tmp_path: Path) -> No
     folder = write_command(tmp_path, [FOLDER, TOKEN], "{folder}")
     async with bridged(folder) as it, it.client() as client:
         for _ in range(2):
-            assert len((await client.list_tools()).tools) == 11
+            assert len((await client.list_tools()).tools) == 12
         assert it.programs == 0, "the program that was asked has ended"
         await it.said("whoami", token="ann-1")
         assert it.programs == 1
