@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
 
+from hub.manifest import PLACEHOLDER, HttpTransport, Transport
+from hub.manifest_file import MANIFEST
 from open_persona.validate.problems import Found
 from open_persona.validate.sources import text_of
 from open_persona.validate.subject import Subject
@@ -33,15 +35,18 @@ FILES = (".env", ".env.*", "*.pem", "*.p12", "*.pfx", "*.key", "id_rsa", "id_ed2
 EXAMPLES = ("*.example", "*.sample", "*.template")
 
 _NAMED = re.compile(
-    r"""(?ix) [\w-]* (?: api_?key | apikey | private_?key | secret | token | passw(?:or)?d | credential | auth ) [\w-]*
+    r"""(?ix) (?: [\w-]* (?: api[_-]?key | private[_-]?key | secret | token | passw(?:or)?d | credential | authorization
+        | auth(?!or) ) [\w-]* | [?&]key )
         ["']? \s* (?: : \s* [A-Za-z_][\w.\[\]]* \s* )? [:=]{1,2} \s*
-        (?P<quote>["']?) (?P<value>[A-Za-z0-9+/_.=-]{20,}) (?P=quote) """
+        (?P<quote>["']?) (?: (?: bearer | basic | token ) \s+ )? (?P<value>[A-Za-z0-9+/_.=-]{20,}) (?P=quote) """
 )
 _PLACEHOLDER = re.compile(
     r"(?i)example|sample|your|change|dummy|fake|placeholder|password|redacted|xxxx|0000|1234|\.\.\.|test"
 )
 _MUST_QUOTE = frozenset({".py", ".js", ".ts", ".mjs"})
 """In code a bare word is a name."""
+
+_RUN = re.compile(r"[A-Za-z0-9+/_.=-]{16,}")
 
 ENTROPY_BITS = 3.3
 """Bits a character: a key made by chance has 3.6 and more, words and numbers in a row less."""
@@ -57,6 +62,26 @@ def no_secret(subject: Subject) -> Iterator[Found]:
         for number, line in enumerate(text.splitlines() if text else (), 1):
             if (kind := _kind_of(line, quoted=path.suffix in _MUST_QUOTE)) is not None:
                 yield Found(subject.place(path, number), f"what looks like {kind}", MEND)
+    yield from _in_the_manifest(subject)
+
+
+def _in_the_manifest(subject: Subject) -> Iterator[Found]:
+    """Where a key is put by mistake, whatever its name: the value of a header, the example of a secret setting."""
+    transport = subject.manifest.transport
+    values = {("transport", "headers", name): value for name, value in _headers(transport).items()}
+    for index, setting in enumerate(subject.manifest.settings):
+        if setting.secret:
+            values["settings", str(index), "example"] = setting.example
+    lines = (text_of(subject.folder / MANIFEST) or "").splitlines()
+    for path, value in values.items():
+        place = subject.in_manifest(*path)
+        told = place.line <= len(lines) and _kind_of(lines[place.line - 1], quoted=False)
+        if not told and any(map(_is_random, _RUN.findall(PLACEHOLDER.sub(" ", value)))):
+            yield Found(place, f"what looks like a key, as {'.'.join(path)}", MEND)
+
+
+def _headers(transport: Transport) -> Mapping[str, str]:
+    return transport.headers if isinstance(transport, HttpTransport) else {}
 
 
 def _is_secret_file(name: str) -> bool:

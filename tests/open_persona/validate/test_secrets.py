@@ -20,6 +20,9 @@ PLANTED = {
     "python name": f'API_KEY = "{RANDOM}"',
     "python annotation": f'api_token: str = "{HEX}"',
     "yaml": f"private_key: {RANDOM}",
+    "header": f"Authorization: Bearer {RANDOM}",
+    "header by dashes": f"X-Api-Key: {HEX}",
+    "query": f"url: https://mcp.service.org/mcp?key={RANDOM}",
     "json": f'{{"client_secret": "{HEX}"}}',
 }
 INNOCENT = (
@@ -35,6 +38,8 @@ INNOCENT = (
     "postgresql://user:password@localhost/db",
     "sk-…, AKIA…, ghp_… are how keys begin",
     "commit 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b of the specification",
+    "author: JaneDoe1984SmithAndSons2x",
+    'headers = {"Authorization": f"Bearer {token_of_the_caller_2_and_3}"}',
     'token_count = "12345678901234567890123"',
 )
 
@@ -56,6 +61,23 @@ def test_a_secret_is_found_and_not_repeated(checkout: Checkout, what: str) -> No
 def test_a_file_of_secrets_is_found_by_its_name(checkout: Checkout, name: str) -> None:
     checkout.write(name, "")
     assert at(only(checkout.judged(TOOL))) == ("no-secret", f"mcp_servers/sample/{name}", 1)
+
+
+HTTP = "transport: {type: http, url: 'https://mcp.service.org/mcp', headers: {X-Access: 'VALUE', X-User: '{api_key}'}}"
+
+
+@pytest.mark.requirement("validate:secrets")
+@pytest.mark.parametrize(
+    ("header", "example", "field"),
+    [(RANDOM, "", "transport.headers.X-Access"), ("now", RANDOM, "settings.0.example"), ("{api_key}", "shown", "")],
+)
+def test_a_key_in_the_manifest_itself_is_found(checkout: Checkout, header: str, example: str, field: str) -> None:
+    checkout.change("manifest.yaml", "transport: {type: python, port: 7050}", HTTP.replace("VALUE", header))
+    checkout.change("manifest.yaml", "    required: true\n", f"    required: true\n    example: '{example}'\n")
+    found = [problem for problem in checkout.judged().problems if problem.rule == "no-secret"]
+    assert [problem.what for problem in found] == [f"what looks like a key, as {field}"] * bool(field)
+    line = "transport:" if header == RANDOM else "example:"
+    assert [problem.line for problem in found] == [checkout.line("manifest.yaml", line)] * bool(field)
 
 
 def test_an_example_of_one_may_stay(checkout: Checkout) -> None:
