@@ -21,6 +21,7 @@ from mcp_servers.stdio.conversation import MAX_LINE, Conversation, ConversationO
 from mcp_servers.stdio.guard import Guard
 from mcp_servers.stdio.recipe import Recipe, Values
 from mcp_servers.stdio.redaction import Redaction
+from mcp_servers.stdio.watch import end_all_of
 
 logger = logging.getLogger(__name__)
 
@@ -149,6 +150,7 @@ class Program:
                 task.cancel()
             # A pipe may be paused, or held by what left the group.
             process._transport.close()  # type: ignore[attr-defined]
+            await asyncio.to_thread(end_all_of, str(self._home))
             await asyncio.to_thread(shutil.rmtree, self._home, ignore_errors=True)
             self._around.guard.release(process.pid)
 

@@ -48,8 +48,9 @@ def shout(arguments: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
 
 
 def family(arguments: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    return text([os.getpid(), child.pid])
+    sleeping = [sys.executable, "-c", "import time; time.sleep(600)"]
+    children = [subprocess.Popen(sleeping, start_new_session=apart) for apart in (False, True)]
+    return text([os.getpid(), *(child.pid for child in children)])
 
 
 def sleep(arguments: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
