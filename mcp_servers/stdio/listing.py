@@ -41,7 +41,11 @@ class Listing:
         return self._schemas.get(tool)
 
     async def tools(self) -> list[Tool]:
-        """As the program lists them. Raises UpstreamUnavailable, Refused, ConversationOver, TimeoutError."""
+        """As the program lists them, or listed them last where it works on a call: many do one thing at a time, and
+        one that is busy is not down. Raises UpstreamUnavailable, Refused, ConversationOver, TimeoutError.
+        """
+        if self._lasting and self._tools and self._pool.is_busy(self._values):
+            return self._tools
         async with self._turn:
             if self._lasting or asyncio.get_running_loop().time() >= self._until:
                 await self._ask()

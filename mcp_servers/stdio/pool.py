@@ -63,6 +63,7 @@ class Pool:
         self._clock = asyncio.get_running_loop().time
         self._sweeper = asyncio.create_task(self._sweep(), name="idle programs")
         self._kept: asyncio.Task[None] | None = None
+        self._lasting: _Slot | None = None
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -83,6 +84,13 @@ class Pool:
             slot.users -= 1
             slot.used_at = self._clock()
 
+    def is_busy(self, values: Values) -> bool:
+        """Whether the program of these settings runs, and works on a call."""
+        slot = self._slots.get(self._key_of(values))
+        if slot is None or slot.program is None or slot.program.ended.is_set():
+            return False
+        return slot.users > (slot is self._lasting)
+
     async def end(self, values: Values) -> None:
         """End the program of these settings, if nobody uses it."""
         key = self._key_of(values)
@@ -93,7 +101,8 @@ class Pool:
 
     def keep(self, values: Values) -> None:
         """Keep the program of these settings running from now on, whether it is used or not."""
-        self._kept = asyncio.create_task(self._keep(self._slot(values)), name="kept program")
+        self._lasting = self._slot(values)
+        self._kept = asyncio.create_task(self._keep(self._lasting), name="kept program")
 
     async def close(self) -> None:
         """End all programs."""

@@ -213,3 +213,17 @@ async def test_a_program_that_asks_and_never_reads_is_ended(tmp_path: Path) -> N
         code, _ = failure_of(await client.call_tool("pester", {}))
         assert code == "upstream_unavailable"
         await eventually(lambda: not alive(pid))
+
+
+@pytest.mark.requirement("stdio:listing")
+async def test_a_program_that_does_one_thing_at_a_time_is_listed_while_it_does(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with bridged(write_command(tmp_path)) as it, it.client() as client:
+        known = (await client.list_tools()).tools
+        working = asyncio.create_task(client.call_tool("sleep", {"seconds": 3}))
+        await eventually(lambda: "sleeping" in logged(capfd))
+        async with asyncio.timeout(1.5), it.client() as other:
+            assert (await other.list_tools()).tools == known
+        assert not working.done()
+        assert text_of(await working) == '"slept"'
