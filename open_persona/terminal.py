@@ -36,6 +36,11 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else NARROWEST)
 
 
+def printable(text: str) -> str:
+    """``text`` with every character that a terminal might obey, or not show, as ``�``; line ends stay."""
+    return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)
+
+
 def coloured(state: str) -> Text:
     """A state in its colour."""
     return Text(state, style=COLOURS.get(state, ""))
@@ -56,7 +61,9 @@ def integration_table(catalog: CatalogView) -> Table:
     for view in catalog.integrations:
         latency = f"{view.latency_ms:.0f} ms" if view.latency_ms is not None else ""
         approved = sum(tool.state == "approved" for tool in view.tools)
-        table.add_row(view.name, view.title, coloured(state_of(view)), latency, str(approved), advice_for(view))
+        # As Text: a bare string in a table is read as markup.
+        title, advice = Text(printable(view.title)), Text(printable(advice_for(view)))
+        table.add_row(view.name, title, coloured(state_of(view)), latency, str(approved), advice)
     return table
 
 

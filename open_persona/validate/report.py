@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 from rich.text import Text
 
-from open_persona.terminal import COLOURS
+from open_persona.terminal import COLOURS, printable
 from open_persona.validate.problems import Examined, Problem
 
 COLUMNS = 80
@@ -29,9 +29,9 @@ def show(examined: Sequence[Examined], out: Console) -> None:
     """One line for what is well, a group for what is not, and a summary; at most ``COLUMNS`` wide but for paths."""
     for one in examined:
         state = "fail" if one.errors else "warn" if one.warnings else "ok"
-        out.print(Text.assemble((f"{state:4}", COLOURS[state]), f"  {one.name}"), soft_wrap=True)
+        out.print(Text.assemble((f"{state:4}", COLOURS[state]), f"  {printable(one.name)}"), soft_wrap=True)
         for line in _details(one):
-            out.print(Text(line), soft_wrap=True)
+            out.print(Text(printable(line)), soft_wrap=True)
     out.print(Text(summary(examined)), soft_wrap=True)
 
 
