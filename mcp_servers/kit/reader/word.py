@@ -23,6 +23,7 @@ MAX_UNPACKED = 100 * 1024 * 1024
 
 _PARAGRAPH, _TABLE, _ROW, _CELL = qn("w:p"), qn("w:tbl"), qn("w:tr"), qn("w:tc")
 _DELETED = qn("w:del")
+_WORDS = qn("w:t")
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 _BREAKS = {qn("w:br"): "\n", qn("w:cr"): "\n", qn("w:tab"): " ", qn("w:noBreakHyphen"): "-"}
 _HEADING = re.compile(r"heading ([1-6])$")
@@ -96,17 +97,32 @@ def _marked(paragraph: etree._Element, text: str, styles: dict[str, str]) -> str
 
 
 def _table(table: etree._Element) -> Iterator[str]:
-    for row in table.iter(_ROW):
-        cells = [" ".join(_text(cell).split()) for cell in row.iter(_CELL)]
+    for row in _own(table, _ROW):
+        cells = [" ".join(_text(cell).split()) for cell in _own(row, _CELL)]
         if any(cells):
             yield f"| {' | '.join(cells)} |"
+
+
+def _own(element: etree._Element, tag: str) -> Iterator[etree._Element]:
+    """The rows of a table or the cells of a row, also those in content controls, but not those of a table within."""
+    for node in element.iter(tag):
+        if next(node.iterancestors(element.tag)) is element:
+            yield node
+
+
+def _is_hidden(words: etree._Element) -> bool:
+    """Whether they are of a run that Word neither shows nor prints."""
+    run = words.getparent()
+    vanish = run.find(f"{qn('w:rPr')}/{qn('w:vanish')}") if run is not None else None
+    return vanish is not None and vanish.get(qn("w:val"), "1") not in ("0", "false", "off")
 
 
 def _text(element: etree._Element) -> str:
     parts: list[str] = []
     for node in element.iter():
-        if node.tag == qn("w:t"):
-            parts.append(node.text or "")
+        if node.tag == _WORDS:
+            if not _is_hidden(node):
+                parts.append(node.text or "")
         elif node.tag == _PARAGRAPH and parts and node is not element:
             parts.append("\n")
         elif isinstance(node.tag, str):
