@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import socket
@@ -38,6 +39,7 @@ logger = logging.getLogger(__name__)
 MAX_BYTES = 2 * 1024 * 1024
 """All answers of one check together; 240 tools are about 150 kB."""
 
+MAX_HEALTHZ_BYTES = 4096
 GOODBYE_S = 1.0
 """Time to delete a session of the handshake era, after the deadline if need be."""
 
@@ -188,10 +190,25 @@ class _Walk:
         writer.close()
 
     async def _healthz(self, url: str) -> None:
-        """A server without the route is let through (404, 405): the MCP stages decide."""
+        """A server without the route is let through (404, 405): the MCP stages decide. One that says another name is
+        not: it would be sent what users entered for this one.
+        """
         async with self._client.get(url, allow_redirects=False) as response:
             if response.status not in (200, 404, 405):
                 raise of_status(Answer(response.status, "", None), "GET /healthz")
+            said = _name_in(await response.content.read(MAX_HEALTHZ_BYTES)) if response.status == 200 else None
+        if said is not None and said != self._target.manifest.name:
+            raise ProbeError("bad_protocol", f"the server of {clean(said, 40)!r} answers on this port")
+
+
+def _name_in(body: bytes) -> str | None:
+    """The name that a server of ours gives itself."""
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    name = said.get("name") if isinstance(said, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def _action(failure: ProbeError | None, reason: Reason | None, manifest: Manifest) -> str:

@@ -144,6 +144,21 @@ async def test_a_health_route_that_says_no_counts(prober: Prober) -> None:
     assert (result.reason, result.stage) == ("http_error", "healthz")
 
 
+@pytest.mark.requirement("hub:probe-reasons")
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [(b'{"name": "other"}', "bad_protocol"), (b'{"name": "demo"}', None), (b'{"name": 1}', None), (b"ok", None)],
+)
+async def test_another_integrations_server_on_the_port_is_not_taken_for_this_one(
+    prober: Prober, said: bytes, reason: str | None
+) -> None:
+    app = rpc_app(listing([{"tools": [tool("echo")]}]), answering(200, said, "application/json"))
+    async with serve_app(app) as url:
+        result = await check(prober, url, python=True)
+    assert (result.reason, result.stage) == (reason, "healthz" if reason else "done")
+    assert reason is None or result.detail == "the server of 'other' answers on this port"
+
+
 async def test_a_redirect_is_not_followed(prober: Prober) -> None:
     async with serve_app(good_app()) as target:
 
