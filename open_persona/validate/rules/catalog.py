@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from hub import transport_rules
 from hub import validate as hub_rules
 from hub.manifest_file import Fault, ManifestFile
 from open_persona.validate.problems import Found, Place
@@ -47,24 +48,24 @@ def port_is_unique(subject: Subject) -> Iterator[Found]:
 def values_are_its_own(subject: Subject) -> Iterator[Found]:
     """The variable of a setting is none that holds a key of Open Persona itself."""
     mend = "Rename the setting's `key`, or the integration."
-    yield from _faults(subject, tuple(hub_rules.values_are_its_own(subject.file, ())), mend)
+    yield from _faults(subject, tuple(transport_rules.values_are_its_own(subject.file, ())), mend)
 
 
 def arguments_hold_no_secret(subject: Subject) -> Iterator[Found]:
     """An argument of a command names settings that there are, and none of them is a secret."""
     mend = "Give a secret to the program by `env` of the setting; correct or declare any other key."
-    yield from _faults(subject, tuple(hub_rules.arguments_hold_no_secret(subject.file, ())), mend)
+    yield from _faults(subject, tuple(transport_rules.arguments_hold_no_secret(subject.file, ())), mend)
 
 
 def variables_are_free(subject: Subject) -> Iterator[Found]:
     """A setting's `env` is of a command, and a variable that nothing else depends on."""
     mend = "Take the variable that the program itself documents, one for each setting."
-    yield from _faults(subject, tuple(hub_rules.variables_are_free(subject.file, ())), mend)
+    yield from _faults(subject, tuple(transport_rules.variables_are_free(subject.file, ())), mend)
 
 
 def headers_can_be_sent(subject: Subject) -> Iterator[Found]:
     """A header of an http integration has a free name, a value that can be sent, and settings that there are."""
-    yield from _faults(subject, tuple(hub_rules.headers_can_be_sent(subject.file, ())), f"Correct it; {FIELDS}")
+    yield from _faults(subject, tuple(transport_rules.headers_can_be_sent(subject.file, ())), f"Correct it; {FIELDS}")
 
 
 def _before(subject: Subject) -> Sequence[ManifestFile]:

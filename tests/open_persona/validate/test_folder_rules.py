@@ -95,7 +95,7 @@ def test_a_transport_that_the_hub_refuses(checkout: Checkout, transport: str, en
 
 def test_every_rule_of_the_hub_is_one_of_validates() -> None:
     source = inspect.getsource(catalog)
-    assert [rule.__name__ for rule in hub_rules.RULES if f"hub_rules.{rule.__name__}(" not in source] == []
+    assert [rule.__name__ for rule in hub_rules.RULES if f"_rules.{rule.__name__}(" not in source] == []
     assert len(CATALOG_RULES) == len(hub_rules.RULES) + 1
 
 
