@@ -89,10 +89,12 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 @pytest.mark.requirement("seed:nothing_there_yet")
 def test_it_starts_with_an_empty_database_and_neither_hub_nor_sidecar(stage: Stage) -> None:
-    found = eventually(lambda: (s := stage.status())["tools"] and s, within=MINUTE, what="the first tools")
+    hub = stage.services.hub_url  # what is waited for is told once all that can be seeded is
+    found = eventually(
+        lambda: hub in (s := stage.status())["seed"]["problem"] and s, within=MINUTE, what="it says what it waits for"
+    )
     assert stage.webui.rows("select id from user") == []
     assert found["seed"]["state"] == "waiting"
-    assert stage.services.hub_url in found["seed"]["problem"]
     assert found["tools"] == ["open_persona_provider_defaults", "open_persona_provider_keys"]
     assert found["models"] == ["open-persona/build", "open-persona/plan"]
     refused = httpx.get(
