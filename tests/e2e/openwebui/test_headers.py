@@ -47,6 +47,11 @@ class Wire:
     eves_chat: str
     page: Person
 
+    @property
+    def chats(self) -> list[ProviderRequest]:
+        """What the sidecar got, without Open WebUI's own tasks: they come whenever they like."""
+        return [request for request in self.sidecar.requests if not request.headers.get("x-openwebui-task")]
+
     def post(self, path: str, body: Mapping[str, Any], **headers: str) -> httpx.Response:
         return self.bob.post(f"{self.webui.url}{path}", json=body, headers=headers)
 
@@ -58,10 +63,10 @@ class Wire:
 
     async def sent_or_refused(self, path: str, body: Mapping[str, Any], **headers: str) -> ProviderRequest | None:
         """None where Open WebUI itself refused it, and nothing was sent."""
-        before = len(self.sidecar.requests)
+        before = len(self.chats)
         answer = await asyncio.to_thread(self.post, path, {"stream": False, "messages": SAID, **body}, **headers)
         assert answer.status_code in (200, 400), answer.text
-        seen = self.sidecar.requests[before:]
+        seen = self.chats[before:]
         assert len(seen) == (1 if answer.status_code == 200 else 0)
         return seen[0] if seen else None
 
@@ -228,11 +233,11 @@ async def test_a_forged_request_changes_nothing(wire: Wire, path: str) -> None:
 
 @pytest.mark.requirement("webui:forgery")
 async def test_another_users_chat_is_not_there(wire: Wire) -> None:
-    before = len(wire.sidecar.requests)
+    before = len(wire.chats)
     body = {"model": "letters", "messages": SAID, "chat_id": wire.eves_chat, "stream": False}
     answer = await asyncio.to_thread(wire.post, "/api/chat/completions", body)
     assert answer.status_code == 404
-    assert len(wire.sidecar.requests) == before
+    assert len(wire.chats) == before
 
 
 @pytest.mark.requirement("webui:forgery")
@@ -267,12 +272,12 @@ async def test_a_model_of_a_users_own_has_on_only_what_its_user_may_use(wire: Wi
 async def test_a_wrong_custom_parameter_is_an_answer_that_names_it(wire: Wire) -> None:
     typed = {"custom_params": {"open_persona": "{not json"}}
     await asyncio.to_thread(wire.webui.post, "/api/v1/models/create", model("broken", params=typed))
-    before = len(wire.sidecar.requests)
+    before = len(wire.chats)
     await wire.page.new_chat("broken")
     await wire.page.send("Hello")
     told = wire.page.page.locator("#messages-container").get_by_text("custom parameter open_persona")
     await expect(told).to_be_visible(timeout=ANSWER_MS)
-    assert len(wire.sidecar.requests) == before
+    assert len(wire.chats) == before
 
 
 @pytest.mark.requirement("webui:lost-keys")
@@ -280,9 +285,9 @@ async def test_keys_that_can_not_be_read_any_more_are_not_replaced_by_the_admins
     zoe = await asyncio.to_thread(wire.webui.add_user, "zoe")
     unreadable = {"tools": {"valves": {"open_persona_provider_keys": "gAAAAA" + "b" * 114}}}
     wire.webui.post("/api/v1/users/user/settings/update", unreadable, zoe)
-    before = len(wire.sidecar.requests)
+    before = len(wire.chats)
     body = {"model": "letters", "messages": SAID, "stream": False}
     answer = await asyncio.to_thread(zoe.post, f"{wire.webui.url}/api/chat/completions", json=body)
     assert answer.status_code == 400
     assert "Enter it again" in answer.text
-    assert len(wire.sidecar.requests) == before
+    assert len(wire.chats) == before
