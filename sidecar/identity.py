@@ -123,6 +123,11 @@ def runner_password(token_key: SecretStr, name: str) -> SecretStr:
     return SecretStr(_mac(token_key, f"runner-password:{name}"))
 
 
+def instance_id(token_key: SecretStr) -> str:
+    """The name of this deployment in labels: 12 hex digits, the same as long as its token key is."""
+    return _mac(token_key, "instance")[:12]
+
+
 def _mac(token_key: SecretStr, message: str) -> str:
     return hmac.new(_bytes(token_key.get_secret_value()), _bytes(message), hashlib.sha256).hexdigest()
 

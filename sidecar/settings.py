@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -83,9 +84,21 @@ class Settings(BaseSettings):
     opencode_bin: str = "opencode"
     ripgrep_bin: str = "rg"
     runner_start_timeout_s: float = Field(60, gt=0)
+    runner_health_timeout_s: float = Field(30, gt=0)
+    runner_pause_s: float = Field(600, gt=0)
     runner_idle_s: float = Field(3600, gt=0)
     max_runners: int = Field(20, ge=1)
     key_change_wait_s: float = Field(60, ge=0)
+    runner_image: str = "open-persona-runner:1.18.33"
+    runner_memory_mb: int = Field(1024, ge=512)
+    runner_cpus: float = Field(2, gt=0)
+    runner_pids: int = Field(256, ge=32)
+    runner_subnets: IPv4Network = IPv4Network("10.213.0.0/16")
+    runner_services: Annotated[tuple[str, ...], NoDecode] = ()
+    docker_host: str = ""
+    workspace_quota_mb: int = Field(2048, ge=1)
+    min_free_gb: float = Field(1, ge=0)
+    unused_days: int = Field(90, ge=1)
 
     @field_validator(
         "providers",
@@ -94,6 +107,7 @@ class Settings(BaseSettings):
         "anthropic_models",
         "openrouter_models",
         "compatible_models",
+        "runner_services",
         mode="before",
     )
     @classmethod

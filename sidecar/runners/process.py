@@ -20,7 +20,7 @@ import aiohttp
 from sidecar.cleanup import complete
 from sidecar.errors import RunnerError
 from sidecar.opencode_client import OpencodeClient
-from sidecar.runners.base import RunnerSpec
+from sidecar.runners.base import Ending, RunnerSpec
 from sidecar.runners.directories import prepare
 
 log = logging.getLogger(__name__)
@@ -152,6 +152,10 @@ class ProcessRunner:
 
     async def poll(self) -> int | None:
         return -1 if self._process is None else self._process.returncode
+
+    @property
+    def ending(self) -> Ending | None:
+        return None if self._process is None or self._process.returncode is None else "exited"
 
     async def stop(self) -> None:
         """Closing the keeper's standard input is the signal: the same that the sidecar's own death gives."""
