@@ -2,7 +2,8 @@
 
 The ``Host`` is checked on every route but the hub's own health, because a page elsewhere can point a DNS name of
 its own at a loopback address. Routes that change state need the key as a bearer token, which a browser never adds
-by itself; the status page and ``/status`` also take it as the password of basic authentication.
+by itself; the status page and what it shows also take it as the password of basic authentication. A caller from a
+runner's network is told by its address, whatever it sends.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+from ipaddress import IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -19,6 +21,8 @@ from hub.errors import KeyRequiredError, WrongHostError, WrongOriginError
 from hub.settings import HubSettings
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+NAME_FOR_RUNNERS = "open-persona-hub"
+"""Under which a runner in a container calls the hub."""
 
 
 class Access:
@@ -28,10 +32,22 @@ class Access:
         self._key = settings.service_key
         self._open_pages = settings.loopback_only
         bound = {settings.hub_host} - {"0.0.0.0", "::", ""}  # noqa: S104
-        self._hosts = {name.lower() for name in LOOPBACK_NAMES | bound | settings.hub_allowed_hosts}
+        names = LOOPBACK_NAMES | bound | settings.hub_allowed_hosts | {NAME_FOR_RUNNERS}
+        self._hosts = {name.lower() for name in names}
+        self._runner_subnets = settings.runner_subnets
+
+    def calls_from_runner(self, client: tuple[str, int] | None) -> bool:
+        """Whether the peer of a connection is in a runner's network; on a socket of both families, too."""
+        try:
+            address = ip_address(client[0]) if client else None
+        except ValueError:
+            return False
+        if isinstance(address, IPv6Address):
+            address = address.ipv4_mapped
+        return address is not None and address in self._runner_subnets
 
     def check_host(self, headers: Headers) -> None:
-        """The ``Host`` is a loopback name, the bound one or an allowed one (with its port, if listed with one)."""
+        """The ``Host`` is a loopback name, the bound one, that of runners or an allowed one (maybe with a port)."""
         host = headers.get("host", "").lower()
         if host in self._hosts or _without_port(host) in self._hosts:
             return
@@ -55,7 +71,7 @@ class Access:
             raise KeyRequiredError()
 
     def check_page(self, headers: Headers) -> None:
-        """The status page: open on loopback, else the key, as bearer or as basic authentication's password."""
+        """What the page shows: open on loopback, else the key, as bearer or as basic authentication's password."""
         if self._open_pages or matches(self._key, bearer(headers)) or matches(self._key, _basic_password(headers)):
             return
         raise KeyRequiredError()

@@ -90,7 +90,7 @@ def create_app(hub: Hub) -> Doors:
     app.include_router(approval_router)
     app.add_exception_handler(RequestError, _refused)
     app.add_exception_handler(HTTPException, _http_error)
-    return Doors(app, hub.gateway, hub.audit)
+    return Doors(app, hub.gateway, hub.access, hub.audit)
 
 
 def _warn_of_unknown(settings: HubSettings, catalog: Catalog) -> None:

@@ -9,12 +9,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import aiohttp
+from fastapi import FastAPI
 
 from hub.access import Access
 from hub.audit import Audit
 from hub.backend_http import BackendHttp
 from hub.board import Board
-from hub.gateway import PREFIX, App, Check, Gateway
+from hub.gateway import PREFIX, Check, Gateway
 from hub.gateway_backend import Backend
 from hub.gateway_calls import Calls
 from hub.gateway_fronts import Fronts
@@ -58,11 +59,15 @@ async def open_gateway(
 
 
 class Doors:
-    """ASGI in front of the hub's own routes: a runner gets the gateway, and for all else what nobody has."""
+    """ASGI in front of the hub's own routes: a runner gets the gateway, and for all else what nobody has.
 
-    def __init__(self, app: App, gateway: Gateway, audit: Audit) -> None:
-        self._app = app
+    A runner is whoever calls from a runner's network, or bears a runner's token. ``own`` has the hub's own routes.
+    """
+
+    def __init__(self, own: FastAPI, gateway: Gateway, access: Access, audit: Audit) -> None:
+        self.own = own
         self._gateway = gateway
+        self._access = access
         self._audit = audit
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -70,10 +75,10 @@ class Doors:
             if scope["path"].startswith(PREFIX):
                 await self._gateway(scope, receive, send)
                 return
-            if self._gateway.bears_runner_token(scope):
+            if self._access.calls_from_runner(scope.get("client")) or self._gateway.bears_runner_token(scope):
                 self._audit.refused("other_route")
                 scope = {**scope, "path": NOWHERE, "raw_path": NOWHERE.encode()}
-        await self._app(scope, receive, send)
+        await self.own(scope, receive, send)
 
 
 async def _sweep(leases: Leases, sessions: Sessions, every_s: float) -> None:

@@ -41,7 +41,6 @@ FIRST_PROBE_S = 1.0
 
 _NOT_FOUND = encoded({"jsonrpc": "2.0", "id": None, "error": {"code": -32000, "message": "Not found"}})
 
-App = Callable[[Message, Receive, Send], Awaitable[None]]
 Check = Callable[[str], Awaitable[object]]
 
 

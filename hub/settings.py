@@ -6,6 +6,7 @@ import ipaddress
 import json
 import os
 from collections.abc import Mapping
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated
 
@@ -32,7 +33,8 @@ class HubSettings(BaseSettings):
     """Environment names are the field names in capitals with the prefix ``OPEN_PERSONA_``.
 
     ``mcp_host`` is where the servers of the manifests listen, seen from the hub. ``hub_disabled`` and
-    ``hub_allowed_hosts`` are comma lists. ``service_key`` falls back to ``secrets.json`` in ``home``.
+    ``hub_allowed_hosts`` are comma lists. Whoever calls from ``runner_subnets`` is a runner. ``service_key`` falls back
+    to ``secrets.json`` in ``home``.
     """
 
     model_config = SettingsConfigDict(env_prefix="OPEN_PERSONA_", frozen=True)
@@ -43,6 +45,7 @@ class HubSettings(BaseSettings):
     hub_allowed_hosts: NameList = frozenset()
     mcp_servers_dir: Path = Field(default_factory=default_servers_dir)
     mcp_host: str = "127.0.0.1"
+    runner_subnets: IPv4Network = IPv4Network("10.213.0.0/16")
     home: Path = Field(default_factory=default_home)
     service_key: SecretStr = SecretStr("")
 

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from sidecar.errors import InvalidRequest, SidecarError, Unauthorized
 from sidecar.identity import check_api_key
 from sidecar.openai_models import error_body
-from sidecar.seam import DOOR
+from sidecar.seam import at_door
 
 OPEN = "/healthz"
 
@@ -27,7 +27,7 @@ class KeyFirst:
         self._key = key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] != OPEN and not scope["path"].startswith(DOOR):
+        if scope["type"] == "http" and scope["path"] != OPEN and not at_door(scope["path"]):
             try:
                 check_api_key(Headers(scope=scope).get("authorization"), self._key())
             except Unauthorized as error:

@@ -37,5 +37,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(router)
     app.include_router(operator_routes.router)
     app.add_middleware(KeyFirst, key=lambda: settings.sidecar_api_key)
-    app.add_middleware(RunnerSeam, is_runner=lambda scope: scope["app"].state.services.turns.pool.holds_token)
+    app.add_middleware(
+        RunnerSeam,
+        is_runner=lambda scope: scope["app"].state.services.turns.pool.holds_token,
+        subnets=settings.runner_subnets,
+    )
     return app

@@ -33,6 +33,8 @@ def make_server(settings: Settings) -> SidecarServer:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
+            ws="none",
             timeout_graceful_shutdown=CONNECTION_GRACE_S,
         )
     )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from ipaddress import IPv4Network
 
 import httpx
 import pytest
@@ -9,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from sidecar.seam import RunnerSeam
+from sidecar.seam import RunnerSeam, at_door, lies_in
 
 TOKEN = "runner-token"
 
@@ -21,7 +22,7 @@ async def answer(request: Request) -> PlainTextResponse:
 @pytest.fixture
 def client() -> httpx.AsyncClient:
     app = Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "POST", "PUT"])])
-    seam = RunnerSeam(app, is_runner=lambda _: lambda token: token == TOKEN)
+    seam = RunnerSeam(app, is_runner=lambda _: lambda token: token == TOKEN, subnets=IPv4Network("10.213.0.0/16"))
     return httpx.AsyncClient(transport=httpx.ASGITransport(seam), base_url="http://sidecar")
 
 
@@ -53,3 +54,42 @@ async def test_a_second_header_does_not_hide_the_first(client: httpx.AsyncClient
     headers = [("authorization", "Bearer other"), ("authorization", f"Bearer {TOKEN}")]
     async with client:
         assert (await client.get("/v1/models", headers=headers)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("client", "found"),
+    [
+        (("10.213.4.2", 1), True),
+        (("::ffff:10.213.4.2", 1), True),
+        (("::ffff:0ad5:0402", 1), True),
+        (("10.214.0.2", 1), False),
+        (("::10.213.4.2", 1), False),
+        (("fe80::1%eth0", 1), False),
+        (("testclient", 50000), False),
+        (("", 0), False),
+        (None, False),
+    ],
+)
+@pytest.mark.requirement("doors:by-network")
+def test_which_peers_lie_in_a_runners_network(client: tuple[str, int] | None, *, found: bool) -> None:
+    assert lies_in(IPv4Network("10.213.0.0/16"), client) is found
+
+
+@pytest.mark.parametrize(
+    ("path", "there"),
+    [
+        ("/llm/demo/v1/chat/completions", True),
+        ("/llm/x/y", True),
+        ("/llm/", False),
+        ("/llm/x", False),
+        ("/llm//x/y", False),
+        ("/llm/../v1/models", False),
+        ("/llm/x/./y", False),
+        ("//llm/x/y", False),
+        ("http://h/llm/x/y", False),
+        ("*", False),
+        ("", False),
+    ],
+)
+def test_what_the_door_is(path: str, *, there: bool) -> None:
+    assert at_door(path) is there

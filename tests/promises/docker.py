@@ -1,0 +1,11 @@
+"""What is promised of runners in containers, and of the stack with compose."""
+
+from __future__ import annotations
+
+from typing import Final
+
+DOCKER: Final[dict[str, str]] = {
+    # The doors, by network
+    "doors:by-network": "who calls from a runner's network finds the two doors and nothing else, whatever it sends",
+    "doors:peer-not-header": "who calls is told by the connection, and no header changes that",
+}
