@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -21,8 +22,9 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from hub.errors import HistoryError
-from hub.history_tables import millis, probes, schema, standings, time_of
+from hub.history_tables import STEPS, millis, probes, standings, time_of
 from hub.kept_tools import Shown, add_change, keep, read_changes, recalled, shown_by
+from hub.migrations import NewerFileError, migrate
 from hub.state import Standing
 from hub.tools import Tool
 from hub.wire import ChangeEntry, Health, HistoryEntry, ProbeResult
@@ -72,11 +74,16 @@ class History:
         """Make the file if need be.
 
         Raises:
-            HistoryError: it can't be made, or it is no database.
+            HistoryError: it can't be made, it is no database, or a newer version wrote it.
         """
         try:
             await self._run(self._open)
-        except (SQLAlchemyError, OSError) as error:
+        except NewerFileError:
+            self._thread.shutdown(wait=False)
+            raise HistoryError(
+                "hub.db in OPEN_PERSONA_HOME was written by a newer Open Persona. Update, or restore an older backup."
+            ) from None
+        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             self._thread.shutdown(wait=False)
             cause = getattr(error, "orig", None) or error
             raise HistoryError(
@@ -152,11 +159,11 @@ class History:
 
     def _open(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        migrate(self._path, STEPS)
         engine = sa.create_engine(f"sqlite:///{self._path}", connect_args={"timeout": LOCK_TIMEOUT_S})
         with engine.begin() as connection:
             connection.exec_driver_sql("PRAGMA journal_mode=WAL")
             connection.exec_driver_sql("PRAGMA synchronous=NORMAL")
-            schema.create_all(connection)
         self._engine = engine
 
     def _connected(self) -> sa.Engine:

@@ -1,10 +1,17 @@
-"""The tables of ``hub.db``. A file of an earlier version lacks some; they are made when it is opened."""
+"""The tables of ``hub.db``, and how a file of each earlier version gets them.
+
+A step stays as it is once it was released: files of its version are out there. The tables are those after the last.
+"""
 
 from __future__ import annotations
 
+import sqlite3
 from datetime import UTC, datetime
+from typing import Final
 
 import sqlalchemy as sa
+
+from hub.migrations import Migration
 
 schema = sa.MetaData()
 
@@ -50,6 +57,34 @@ changes = sa.Table(
     sa.Column("body", sa.Text, nullable=False, comment="JSON: how each tool differs"),
     sa.Index("changes_by_name", "name", "id"),
 )
+
+
+def _first(connection: sqlite3.Connection) -> None:
+    """``IF NOT EXISTS``: the first releases wrote no version number, and the earliest had just two of the tables."""
+    for statement in (
+        """CREATE TABLE IF NOT EXISTS probes (
+            id INTEGER NOT NULL, name TEXT NOT NULL, at INTEGER NOT NULL, ok BOOLEAN NOT NULL, health TEXT NOT NULL,
+            reason TEXT, latency_ms FLOAT NOT NULL,
+            PRIMARY KEY (id))""",
+        "CREATE INDEX IF NOT EXISTS probes_by_name ON probes (name, at)",
+        """CREATE TABLE IF NOT EXISTS standings (
+            name TEXT NOT NULL, saved_at INTEGER NOT NULL, body TEXT NOT NULL,
+            PRIMARY KEY (name))""",
+        """CREATE TABLE IF NOT EXISTS approvals (
+            name TEXT NOT NULL, body TEXT NOT NULL,
+            PRIMARY KEY (name))""",
+        """CREATE TABLE IF NOT EXISTS definitions (
+            name TEXT NOT NULL, fingerprint TEXT NOT NULL, body TEXT NOT NULL,
+            PRIMARY KEY (name, fingerprint))""",
+        """CREATE TABLE IF NOT EXISTS changes (
+            id INTEGER NOT NULL, name TEXT NOT NULL, at INTEGER NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL,
+            PRIMARY KEY (id))""",
+        "CREATE INDEX IF NOT EXISTS changes_by_name ON changes (name, id)",
+    ):
+        connection.execute(statement)
+
+
+STEPS: Final[tuple[Migration, ...]] = (_first,)
 
 
 def millis(time: datetime) -> int:

@@ -5,56 +5,25 @@ Methods block for about a millisecond; the event loop calls them through ``async
 
 from __future__ import annotations
 
+import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from sqlalchemy import Column, Float, Integer, MetaData, String, Table, create_engine, event, select, text
+from sqlalchemy import create_engine, delete, event, literal, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from sidecar.errors import SidecarError
-
-SCHEMA_VERSION = 2
-"""1: answers and personas. 2: usage, too; a file of version 1 gets the table and keeps its rows."""
-_metadata = MetaData()
-_answers = Table(
-    "answers",
-    _metadata,
-    Column("user", String, primary_key=True),
-    Column("chat", String, primary_key=True),
-    Column("answer", String, primary_key=True),
-    Column("parent", String, nullable=False),
-    Column("persona", String, nullable=False),
-    Column("session", String, nullable=False),
-    Column("message", String, nullable=False),
-    Column("at", Float, nullable=False),
-)
-_personas = Table(
-    "personas",
-    _metadata,
-    Column("user", String, primary_key=True),
-    Column("persona", String, primary_key=True),
-    Column("model", String, nullable=False),
-    Column("picked", String, nullable=False),
-    Column("meta", String, nullable=False),
-    Column("at", Float, nullable=False),
-)
-_usage = Table(
-    "usage",
-    _metadata,
-    Column("day", String, primary_key=True),
-    Column("user", String, primary_key=True),
-    Column("persona", String, primary_key=True),
-    Column("provider", String, primary_key=True),
-    Column("model", String, primary_key=True),
-    Column("calls", Integer, nullable=False),
-    Column("input_tokens", Integer, nullable=False),
-    Column("output_tokens", Integer, nullable=False),
-)
+from sidecar.migrations import NewerFileError, migrate
+from sidecar.store_tables import STEPS
+from sidecar.store_tables import answers as _answers
+from sidecar.store_tables import forgotten as _forgotten
+from sidecar.store_tables import personas as _personas
+from sidecar.store_tables import usage as _usage
 
 
 class StoreError(SidecarError):
@@ -75,6 +44,17 @@ class Answer:
     persona: str
     session: str = ""
     message: str = ""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The answers of one chat: answer id to answer.
+
+    ``begun_anew``: its memory was deleted once. What it holds is all that may be told of the chat then.
+    """
+
+    answers: Mapping[str, Answer]
+    begun_anew: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,9 +98,13 @@ class Store:
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._engine = _open(path)
-        except (OSError, SQLAlchemyError) as error:
+        except NewerFileError:
+            raise StoreError(
+                f"{path} was written by a newer Open Persona. Update, or restore an older backup."
+            ) from None
+        except (OSError, sqlite3.Error, SQLAlchemyError) as error:
             why = getattr(error, "orig", None) or error
-            raise StoreError(f"{path} cannot be opened ({why}). Check the folder and its rights.") from None
+            raise StoreError(f"{path} cannot be opened ({why}). Check the folder, its rights and its space.") from None
 
     def close(self) -> None:
         self._engine.dispose()
@@ -144,12 +128,39 @@ class Store:
         with self._engine.connect() as connection:
             return frozenset(connection.execute(query).scalars())
 
-    def answers(self, user: str, chat: str) -> dict[str, Answer]:
-        """The tree of one chat of one user: answer id to answer."""
+    def repeat_answer(self, user: str, chat: str, answer: str, parent: str) -> None:
+        """Puts ``answer`` where ``parent`` stands: what follows it follows ``parent``. Nothing for an unknown one."""
+        taken = [column.name for column in _answers.c if column.name not in ("answer", "at")]
+        query = select(literal(answer), literal(time.time()), *(_answers.c[name] for name in taken)).where(
+            _answers.c.user == user, _answers.c.chat == chat, _answers.c.answer == parent
+        )
+        with self._engine.begin() as connection:
+            connection.execute(insert(_answers).from_select(["answer", "at", *taken], query).on_conflict_do_nothing())
+
+    def tree(self, user: str, chat: str) -> Tree:
+        """The answers of one chat of one user."""
         query = select(_answers).where(_answers.c.user == user, _answers.c.chat == chat)
+        mark = select(_forgotten.c.at).where(_forgotten.c.user == user, _forgotten.c.chat == chat)
         with self._engine.connect() as connection:
             rows = connection.execute(query).mappings().all()
-        return {row["answer"]: Answer(**{key: row[key] for key in Answer.__dataclass_fields__}) for row in rows}
+            begun_anew = connection.execute(mark).first() is not None
+        fields = Answer.__dataclass_fields__
+        return Tree({row["answer"]: Answer(**{key: row[key] for key in fields}) for row in rows}, begun_anew)
+
+    def answers(self, user: str, chat: str) -> Mapping[str, Answer]:
+        """The answers of one chat of one user: answer id to answer."""
+        return self.tree(user, chat).answers
+
+    def forget_chat(self, user: str, chat: str) -> frozenset[str]:
+        """Removes the chat's answers, marks it as begun anew, and returns the sessions that they were given in."""
+        mine = (_answers.c.user == user, _answers.c.chat == chat)
+        mark = insert(_forgotten).values(user=user, chat=chat, at=time.time())
+        with self._engine.begin() as connection:
+            found = connection.execute(select(_answers.c.session).where(*mine, _answers.c.session != "")).scalars()
+            sessions = frozenset(found)
+            connection.execute(delete(_answers).where(*mine))
+            connection.execute(mark.on_conflict_do_update(index_elements=["user", "chat"], set_={"at": time.time()}))
+        return sessions
 
     def remember_persona(self, user: str, known: KnownPersona) -> None:
         values = {**vars(known), "user": user, "at": time.time()}
@@ -184,6 +195,8 @@ class Store:
 
 
 def _open(path: Path) -> Engine:
+    migrate(path, STEPS)
+    path.chmod(0o600)
     engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 10})
 
     @event.listens_for(engine, "connect")
@@ -193,11 +206,5 @@ def _open(path: Path) -> Engine:
         cursor.execute("PRAGMA synchronous=NORMAL")
         cursor.close()
 
-    with engine.begin() as connection:
-        version = int(connection.execute(text("PRAGMA user_version")).scalar_one())
-        if version > SCHEMA_VERSION:
-            raise StoreError(f"{path} was written by a newer Open Persona. Update, or restore an older backup.")
-        _metadata.create_all(connection)
-        connection.execute(text(f"PRAGMA user_version = {SCHEMA_VERSION}"))
-    path.chmod(0o600)
-    return engine
+    with engine.connect():
+        return engine

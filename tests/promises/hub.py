@@ -17,6 +17,7 @@ HUB: Final[dict[str, str]] = {
     "hub:follow-isolation": "a changed integration is checked anew, and no check or call of another is touched",
     "hub:follows-folder": "added, changed and removed folders show everywhere within 3 s, without a restart",
     "hub:half-written": "a manifest counts once it stays as it is",
+    "hub:history-migrated": "a hub.db of an older version keeps its rows and a copy, one of a newer version is refused",
     "hub:history-survives": "checks, last state and last good time survive a restart",
     "hub:last-good-serves": "a broken edit leaves the last good version in use and shows its faults",
     "hub:manifest-faults": "a fault in a manifest is named with file, line and reason",

@@ -11,7 +11,8 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy.exc import OperationalError
 
-from sidecar.store import SCHEMA_VERSION, Answer, KnownPersona, Store, UsageKey, UsageRow
+from sidecar.store import Answer, KnownPersona, Store, UsageKey, UsageRow
+from sidecar.store_tables import STEPS
 from sidecar.turns import RunningTurn, TurnRegistry
 from sidecar.usage import UsageBook
 
@@ -156,5 +157,5 @@ def test_a_file_of_version_1_keeps_its_rows_and_gets_the_new_table(path: Path) -
     assert store.usage("2026-03-01") == [row("izzy", 1, (10, 5))]
     store.close()
     connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (len(STEPS),)
     connection.close()
