@@ -15,6 +15,7 @@ from pathlib import Path
 
 from open_persona.errors import FetchFailed, OpenPersonaError
 from open_persona.prerequisites import GIT, PYTHON, VENV, require
+from open_persona.whole_file import replace_whole
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 STAMP = "open-persona.stamp"
@@ -87,7 +88,7 @@ def prepare(checkout: Path) -> None:
     print("Preparing .venv (first time: about a minute) ...", end=" ", flush=True)
     started = time.monotonic()
     python = _make_venv(venv, venv / LOG, checkout, anew=interrupted)
-    stamp.write_text(INSTALLING)
+    replace_whole(stamp, INSTALLING)
     pip = [
         str(python),
         "-m",
@@ -101,7 +102,7 @@ def prepare(checkout: Path) -> None:
     ]
     _run([*pip, "setuptools"], venv / LOG, checkout)
     _run([*pip, "--no-build-isolation", "-e", ".[dev]"], venv / LOG, checkout)
-    stamp.write_text(fingerprint(checkout))
+    replace_whole(stamp, fingerprint(checkout))
     print(f"done in {time.monotonic() - started:.0f} s.", flush=True)
 
 

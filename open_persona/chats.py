@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import tempfile
 from pathlib import Path
 
 from open_persona.errors import HomeRefused
 from open_persona.home import prepare_home, unwritable
 from open_persona.settings import IDENTIFIER
+from open_persona.whole_file import replace_whole
 
 FOLDER = "chats"
 MOST = 500
@@ -43,21 +42,10 @@ class ChatNote:
         prepare_home(self._home)
         try:
             self._path.parent.mkdir(mode=0o700, exist_ok=True)
-            _replace(self._path, answer)
+            replace_whole(self._path, answer)
             _forget(self._path.parent)
         except OSError as error:
             raise unwritable(self._path, error) from None
-
-
-def _replace(path: Path, content: str) -> None:
-    handle, scratch = tempfile.mkstemp(prefix=".new-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(content)
-        Path(scratch).replace(path)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise
 
 
 def _forget(folder: Path) -> None:

@@ -26,6 +26,7 @@ from open_persona.webui.pins import CONSTRAINTS, PACKAGE, pins, program
 from open_persona.webui.pip_run import Pip, Say, site_packages, told_regularly
 from open_persona.webui.pythons import fitting_python
 from open_persona.webui.torch_build import SETTING, offered
+from open_persona.whole_file import replace_whole
 
 STAMP = "open-persona.stamp"
 INSTALLING = "installing"
@@ -77,7 +78,7 @@ class Installation:
             await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
             self._require_space(SMALL_BYTES)
             await self._make_venv(python)
-        (self.folder / STAMP).write_text(INSTALLING)
+        replace_whole(self.folder / STAMP, INSTALLING)
         try:
             await self._install_packages()
         except asyncio.CancelledError:
@@ -85,7 +86,7 @@ class Installation:
             raise
         if not os.access(program(self.folder), os.X_OK):
             raise FetchFailed(f"{PACKAGE} brought no command {program(self.folder)}. Report this.")
-        (self.folder / STAMP).write_text(self._fingerprint())
+        replace_whole(self.folder / STAMP, self._fingerprint())
         self.say(f"Open WebUI is installed ({time.monotonic() - started:.0f} s).")
 
     async def _install_packages(self) -> None:

@@ -69,7 +69,15 @@ def _suppress_install(config: Path) -> None:
         "opencode.jsonc": "{}",
         ".gitignore": "*\n",
     }.items():
-        (config / name).write_text(text)
+        if _text_of(config / name) != text:
+            write_atomically(config / name, text)
+
+
+def _text_of(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
 
 
 def sweep_links(workspace: Path) -> list[str]:
