@@ -105,7 +105,7 @@ async def calls(hub: Here) -> Response:
     return _json(hub.audit.log.view(), NO_STORE)
 
 
-@router.get("/metrics")
+@router.get("/metrics", dependencies=[Depends(page_reader)])
 async def metrics(hub: Here) -> Response:
     return Response(hub.metrics.render(), media_type=CONTENT_TYPE)
 
@@ -115,13 +115,13 @@ async def integrations(request: Request, hub: Here) -> Response:
     return _tagged(request, hub, hub.board.catalog_view)
 
 
-@router.get("/api/v1/integrations/{name}")
+@router.get("/api/v1/integrations/{name}", dependencies=[Depends(page_reader)])
 async def integration(name: str, request: Request, hub: Here) -> Response:
     detail = hub.board.detail(name)
     return _tagged(request, hub, lambda: detail)
 
 
-@router.get("/api/v1/integrations/{name}/history")
+@router.get("/api/v1/integrations/{name}/history", dependencies=[Depends(page_reader)])
 async def history(name: str, request: Request, hub: Here) -> Response:
     hub.board.view(name)
     limit = _limit(request)
@@ -136,9 +136,13 @@ async def probe(name: str, hub: Here) -> Response:
 
 @router.get("/api/v1/events")
 async def events(request: Request, hub: Here) -> Response:
+    """Open to Open WebUI's seeder, which has no service key, as the catalog is; who calls what is not."""
+    calls = request.query_params.get("calls") == "true"
+    if calls:
+        page_reader(request, hub)
     hub.events.admit()
     headers = {**NO_STORE, "X-Accel-Buffering": "no", BOOT_HEADER: hub.board.boot_id}
-    stream = hub.events.listen(calls=request.query_params.get("calls") == "true")
+    stream = hub.events.listen(calls=calls)
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
 

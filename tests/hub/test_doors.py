@@ -1,4 +1,4 @@
-"""A caller from a runner's network finds the gateway and nothing else."""
+"""A caller from a runner's network finds the gateway and nothing else, and beyond loopback the rest needs the key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hub.app import create_app, open_hub
 from hub.settings import HubSettings
 from open_persona.ports import free_ports
 from tests.fakes.asgi_server import serve_app
-from tests.hub.runners import KEY, TOKEN, ToolServer, add, manifest_text, world
+from tests.hub.runners import KEY, SERVICE, TOKEN, ToolServer, add, manifest_text, world
 from tests.hub.test_main import start
 from tests.raw_calls import METHODS, RUNNER, SUBNETS, UPGRADE, Answer, call, calls_of, odd_targets
 
@@ -133,3 +133,27 @@ async def test_the_gateway_answers_a_runner_by_the_name_that_it_calls(
 @pytest.mark.requirement("doors:by-network")
 def test_which_peers_lie_in_a_runners_network(client: tuple[str, int] | None, *, found: bool) -> None:
     assert Access(HubSettings(service_key=SecretStr("k"))).calls_from_runner(client) is found
+
+
+@pytest.mark.requirement("hub:keyless-beyond-loopback")
+async def test_beyond_loopback_only_health_and_the_catalog_are_open(
+    client: aiohttp.ClientSession, tmp_path: Path, servers_dir: Path
+) -> None:
+    async with serve_app(ToolServer().app) as url:
+        add(servers_dir, "x", manifest_text(url, "x", ours=True))
+        async with world(client, tmp_path, servers_dir, hub_host="0.0.0.0") as here:
+            routes = [path for method, path in calls_of(create_app(here.hub).own) if method == "GET"]
+            status = {path: await _status(client, here.url + path, {}) for path in [*routes, EVENTS]}
+            with_key = {path: await _status(client, here.url + path, SERVICE) for path in [*routes, EVENTS]}
+    assert set(with_key.values()) == {200}
+    assert {path for path, code in status.items() if code == 200} == OPEN
+    assert set(status.values()) == {200, 401}
+
+
+EVENTS = "/api/v1/events?calls=true"
+OPEN = {"/healthz", "/readyz", "/api/v1/integrations", "/api/v1/events"}
+
+
+async def _status(client: aiohttp.ClientSession, url: str, headers: dict[str, str]) -> int:
+    async with client.get(url, headers=headers) as answer:
+        return answer.status

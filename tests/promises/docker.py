@@ -8,4 +8,5 @@ DOCKER: Final[dict[str, str]] = {
     # The doors, by network
     "doors:by-network": "who calls from a runner's network finds the two doors and nothing else, whatever it sends",
     "doors:peer-not-header": "who calls is told by the connection, and no header changes that",
+    "hub:keyless-beyond-loopback": "beyond loopback only health and the catalog can be read without the key",
 }
