@@ -11,6 +11,7 @@ import os
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -19,6 +20,9 @@ from sidecar.errors import SidecarError
 
 ProviderName = Literal["openai", "anthropic", "openrouter", "compatible", "demo"]
 PACKAGE = Path(__file__).resolve().parent
+SIDECAR_ALIAS = "open-persona-sidecar"
+HUB_ALIAS = "open-persona-hub"
+"""The two doors' names as every runner in a container knows them."""
 
 
 class SettingsError(SidecarError):
@@ -136,11 +140,14 @@ class Settings(BaseSettings):
     @property
     def public_url(self) -> str:
         """Where a runner finds the sidecar."""
-        return self.sidecar_url or f"http://{self.sidecar_host}:{self.sidecar_port}"
+        host = SIDECAR_ALIAS if self.runner_mode == "docker" else self.sidecar_host
+        return self.sidecar_url or f"http://{host}:{self.sidecar_port}"
 
     @property
     def gateway(self) -> str:
         """Where a runner finds the hub's gateway, without a final slash."""
+        if self.runner_mode == "docker" and not self.gateway_url:
+            return f"http://{HUB_ALIAS}:{urlsplit(self.hub_url).port or 80}"
         return (self.gateway_url or self.hub_url).rstrip("/")
 
     @property

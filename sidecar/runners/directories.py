@@ -32,10 +32,13 @@ def write_config(spec: RunnerSpec) -> None:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """The old file or the whole new one, whatever happens in between; mode 0600."""
+    """The old file or the whole new one, whatever happens in between; mode 0600, and owned as its folder is."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w") as file:
+            if os.geteuid() == 0:
+                owner = path.parent.stat()
+                os.fchown(descriptor, owner.st_uid, owner.st_gid)
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
