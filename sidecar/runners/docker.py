@@ -47,6 +47,11 @@ class DockerMode:
     async def open(self) -> None:
         await self._docker.events.open()
 
+    @property
+    def following(self) -> bool:
+        """Whether Docker tells what happens to runners; else it is asked every few seconds."""
+        return self._docker.events.connected
+
     async def close(self) -> None:
         """The containers stay."""
         await self._docker.events.close()

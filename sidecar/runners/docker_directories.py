@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +35,8 @@ def prepare_for_container(spec: RunnerSpec) -> None:
 
 def _give(folder: Path, uid: int, gid: int) -> None:
     for path in _tree(folder):
-        os.lchown(path, uid, gid)
+        with contextlib.suppress(FileNotFoundError):  # a file that was to be put in another's place
+            os.lchown(path, uid, gid)
 
 
 def _tree(folder: Path) -> Iterator[Path]:

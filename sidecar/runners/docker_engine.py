@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -51,9 +52,11 @@ class Engine:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="docker")
         self._client: APIClient | None = None
         self._connecting = threading.Lock()
+        self._closed = False
 
     def connect(self) -> APIClient:
         """A client of one's own. Blocks for up to ``CALL_S``; raises ``DockerException``, ``OSError``."""
+        self._knock()
         return APIClient(self.host, version="auto", timeout=CALL_S)
 
     async def call(self, what: str, ask: Callable[[APIClient], Answer], *, extra_s: float = 0) -> Answer:
@@ -62,6 +65,8 @@ class Engine:
         ``extra_s`` is what Docker may take longer than a plain call. Raises ``EngineError``. A call that is given up
         may still take effect later.
         """
+        if self._closed:
+            raise EngineError("This sidecar is stopping. Send the message again in a moment.", detail=what)
         deadline_s = CALL_S + extra_s + SLACK_S
         try:
             async with asyncio.timeout(deadline_s):
@@ -73,7 +78,15 @@ class Engine:
         except (DockerException, requests.RequestException, OSError) as error:
             raise self._unreachable(what, error) from None
 
+    def _knock(self) -> None:
+        """Raises ``OSError`` where nobody listens. The SDK would leave each such socket to the garbage collector."""
+        if self.host.startswith("unix://"):
+            with socket.socket(socket.AF_UNIX) as door:
+                door.settimeout(CALL_S)
+                door.connect(self.host.removeprefix("unix://"))
+
     def _ask(self, ask: Callable[[APIClient], Answer]) -> Answer:
+        self._knock()
         with self._connecting:
             if self._client is None:
                 self._client = self.connect()
@@ -81,6 +94,7 @@ class Engine:
 
     async def close(self) -> None:
         """Waits for no call that still runs."""
+        self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
         if self._client is not None:
             self._client.close()

@@ -66,6 +66,9 @@ class Watched:
         if self.exit_status is None:
             self.exit_status, self.ending = status, ending
             self.ended.set()
+        elif ending == "removed" and self.ending == "exited":
+            # Docker tells the death that a removal by force begins with first.
+            self.ending = ending
 
 
 class ContainerEvents:
@@ -170,13 +173,14 @@ class ContainerEvents:
 
     async def _look_forever(self) -> None:
         """A look at every reconnect, and every ``LOOK_S`` for as long as the stream is down."""
-        while True:
+        while not self._stopping.is_set():
             looked = await self._try_to_look()
             if self._up.is_set() and looked:
                 await self._down.wait()
             else:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for((self._down if self._up.is_set() else self._up).wait(), LOOK_S)
+                    async with asyncio.timeout(LOOK_S):
+                        await (self._down if self._up.is_set() else self._up).wait()
 
     async def _try_to_look(self) -> bool:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -134,14 +135,19 @@ class DockerRunner:
     async def _version(self, client: OpencodeClient) -> str:
         """As soon as it answers. Raises ``RunnerError`` as soon as its container has ended."""
         assert self._watched is not None
-        ended = self._watched.ended
+        ended, begun = self._watched.ended, time.monotonic()
         while not ended.is_set():
+            # Short at first: a request in opencode's start-up race is never answered. Longer on a busy machine.
+            patience_s = min(0.5 + (time.monotonic() - begun) / 10, 3.0)
             with contextlib.suppress(RunnerError):
-                if version := await client.version():
+                if version := await client.version(timeout_s=patience_s):
                     return version
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(ended.wait(), POLL_S)
-        raise await self._failed(f"it ended with status {self._watched.exit_status}")
+                async with asyncio.timeout(POLL_S):
+                    await ended.wait()
+        watched = self._watched
+        oom = watched.ending == "oom"
+        raise await self._failed("it ran out of memory" if oom else f"it ended with status {watched.exit_status}")
 
     async def adopt(self) -> str:
         wanted = await self._wanted()

@@ -49,7 +49,7 @@ def spec_with(workspace: str = HASH, sig: str = SIG, token: str = "TOKEN", passw
 
 
 def made(spec: RunnerSpec | None = None, **changes: Any) -> ContainerSpec:
-    around = {"image_id": "sha256:1", "user": "1000:1000", "gateway": None}
+    around: dict[str, Any] = {"image_id": "sha256:1", "user": "1000:1000", "gateway": None}
     around |= {key: changes.pop(key) for key in list(changes) if key in around}
     return container_spec(spec or spec_with(), Surroundings(settings=settings_with(**changes), **around))
 

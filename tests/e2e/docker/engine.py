@@ -1,0 +1,128 @@
+"""Docker with the images that the tests need, whatever the machine has of it: nothing, a daemon, or everything."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.docker import daemon
+
+ROOT = Path(__file__).resolve().parents[3]
+MAKE_BASES = ROOT / "deploy" / "make-base-images"
+RUNNER = ROOT / "deploy" / "runner"
+RUNNER_IMAGE = "open-persona-runner:1.18.33"
+SOURCE = "open-persona.source"
+NAMESPACE = os.environ.get("NS", "open-persona-base")
+OFFICIAL = {"debian:bookworm": "debian:bookworm-slim", "python:3.11": "python:3.11-slim"}
+VARIABLES = {"debian:bookworm": "OPEN_PERSONA_DEBIAN_BASE", "python:3.11": "OPEN_PERSONA_PYTHON_BASE"}
+PULL_S = 120
+BUILD_S = 600
+
+
+@dataclass(frozen=True)
+class Engine:
+    """``debian`` is the base of our images, ``runner`` the runner's own image."""
+
+    debian: str
+    runner: str
+
+    def docker(self, *arguments: str, check: bool = True) -> str:
+        """What the CLI prints, without the white space around it."""
+        return docker(*arguments, check=check)
+
+
+def docker(*arguments: str, check: bool = True, timeout_s: float = 60) -> str:
+    environment = {**os.environ, "DOCKER_BUILDKIT": "0"}
+    done = subprocess.run(
+        ["docker", *arguments], capture_output=True, text=True, timeout=timeout_s, check=False, env=environment
+    )
+    if check and done.returncode:
+        raise RuntimeError(f"docker {' '.join(arguments)}: {done.stderr or done.stdout}")
+    return done.stdout.strip()
+
+
+def base_image(name: str) -> str:
+    """``debian:bookworm`` or ``python:3.11``: the one of the environment, one that is here, pulled, or made here."""
+    ours = f"{NAMESPACE}/{name}"
+    for image in (os.environ.get(VARIABLES[name]), ours, OFFICIAL[name]):
+        if image and has_image(image):
+            return image
+    if _pulled(OFFICIAL[name]):
+        return OFFICIAL[name]
+    print(f"docker: making {ours}", flush=True)
+    subprocess.run([str(MAKE_BASES), "--without-open-webui"], stdin=subprocess.DEVNULL, check=True, timeout=BUILD_S)
+    return ours
+
+
+def has_image(image: str) -> bool:
+    return bool(docker("image", "inspect", "--format", "{{.Id}}", image, check=False))
+
+
+def _pulled(image: str) -> bool:
+    try:
+        docker("pull", "-q", image, timeout_s=PULL_S)
+    except (RuntimeError, subprocess.TimeoutExpired):
+        return False
+    return True
+
+
+def build_runner(base: str) -> str:
+    """The runner's image, built unless one of the same sources is here. opencode is the one that set-up fetched."""
+    opencode = next(iter((ROOT / ".tools").glob("opencode-*/opencode")), None)
+    files = [RUNNER / "Dockerfile", RUNNER / "fetch-opencode"]
+    source = hashlib.sha256(b"\0".join([*(file.read_bytes() for file in files), base.encode()])).hexdigest()[:16]
+    label = f'{{{{index .Config.Labels "{SOURCE}"}}}}'
+    if docker("image", "inspect", "--format", label, RUNNER_IMAGE, check=False) == source:
+        return RUNNER_IMAGE
+    with tempfile.TemporaryDirectory(prefix="open-persona-build-") as folder:
+        context = Path(folder) / "deploy" / "runner"
+        context.mkdir(parents=True)
+        for file in (*files, *([opencode] if opencode else [])):
+            shutil.copy(file, context / file.name)
+        print(f"docker: building {RUNNER_IMAGE}", flush=True)
+        given = ("-t", RUNNER_IMAGE, "--label", f"{SOURCE}={source}", "--build-arg", f"BASE_IMAGE={base}")
+        docker("build", "-q", *given, "-f", str(context / "Dockerfile"), folder, timeout_s=BUILD_S)
+    return RUNNER_IMAGE
+
+
+@contextmanager
+def running_engine() -> Iterator[Engine]:
+    """Skips where Docker can neither be used nor be installed. A daemon that was started here ends here."""
+    started = None
+    with _alone():
+        if not daemon.answers():
+            if sys.platform != "linux" or os.geteuid() != 0 or shutil.which("apt-get") is None:
+                pytest.skip("no Docker daemon answers, and only root on Debian can install one")
+            daemon.install()
+            started = daemon.start()
+        try:
+            debian = base_image("debian:bookworm")
+            engine = Engine(debian, build_runner(debian))
+        except BaseException:
+            if started is not None:
+                daemon.stop(started)
+            raise
+    try:
+        yield engine
+    finally:
+        if started is not None:
+            daemon.stop(started)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One test process at a time installs, starts and builds."""
+    with (Path(tempfile.gettempdir()) / "open-persona-engine.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,54 @@
+"""How a container's end is told from what Docker says of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.runners.docker_events import Watched
+
+
+def killed(*, oom: bool) -> Watched:
+    watched = Watched("id")
+    if oom:
+        watched.ran_out_of_memory()
+    watched.died(137)
+    return watched
+
+
+@pytest.mark.requirement("runner:oom-told")
+async def test_out_of_memory_is_an_ending_only_when_it_was_the_end() -> None:
+    assert killed(oom=True).ending == "oom"
+    assert killed(oom=False).ending == "exited"
+    lives = Watched("id")
+    lives.ran_out_of_memory()
+    assert (lives.ending, lives.exit_status, lives.oom_count) == (None, None, 1)
+    lives.died(0)
+    assert lives.ending == "exited"
+
+
+async def test_a_kill_long_after_memory_ran_out_has_nothing_to_do_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    watched = Watched("id")
+    watched.ran_out_of_memory()
+    now += 60
+    watched.died(137)
+    assert watched.ending == "exited"
+
+
+async def test_a_removal_by_force_is_told_as_one_and_the_status_stays() -> None:
+    watched = killed(oom=False)
+    watched.removed()
+    assert (watched.ending, watched.exit_status) == ("removed", 137)
+    starved = killed(oom=True)
+    starved.removed()
+    assert starved.ending == "oom"
+    assert starved.ended.is_set()
+
+
+async def test_the_hook_is_called_each_time() -> None:
+    told: list[int] = []
+    watched = Watched("id", on_oom=lambda: told.append(1))
+    watched.ran_out_of_memory()
+    watched.ran_out_of_memory()
+    assert len(told) == watched.oom_count == 2
