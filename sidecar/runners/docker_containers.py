@@ -131,7 +131,16 @@ class Containers:
         return await self.find(container.id) or container
 
     async def pause(self, container: str) -> None:
-        await self._unless("already paused", "pause", lambda docker: docker.pause(container))
+        """On a busy machine the kernel does not always freeze all its processes at the first try."""
+        for last in (False, False, True):
+            try:
+                await self._unless("already paused", "pause", lambda docker: docker.pause(container))
+            except EngineError as error:
+                if last or "unable to freeze" not in error.detail:
+                    raise
+                await asyncio.sleep(0.2)
+            else:
+                return
 
     async def resume(self, container: str) -> None:
         await self._unless("is not paused", "unpause", lambda docker: docker.unpause(container))

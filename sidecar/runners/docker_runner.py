@@ -26,7 +26,7 @@ from sidecar.runners.container_spec import (
 )
 from sidecar.runners.docker_containers import Container, Containers
 from sidecar.runners.docker_directories import prepare_for_container, runner_user
-from sidecar.runners.docker_events import ContainerEvents, Watched
+from sidecar.runners.docker_events import KILLED, ContainerEvents, Watched
 from sidecar.runners.docker_networks import UserNetworks
 from sidecar.runners.process import VERSION
 from sidecar.settings import Settings
@@ -34,6 +34,7 @@ from sidecar.settings import Settings
 log = logging.getLogger(__name__)
 POLL_S: Final = 0.1
 ADOPT_S: Final = 10.0
+UNDO_S: Final = 20.0
 OWN_PROCESSES: Final = 2
 """docker-init and opencode; an opencode that is idle has no child."""
 
@@ -112,10 +113,12 @@ class DockerRunner:
 
     async def _url(self, found: Container) -> str:
         """The address is another one after every start."""
-        if not (address := found.address(network_name(self.spec.workspace_hash))):
-            status = found.raw["State"].get("ExitCode")
-            raise await self._failed(f"it ended with status {status}")
-        return f"http://{address}:{PORT}"
+        if address := found.address(network_name(self.spec.workspace_hash)):
+            return f"http://{address}:{PORT}"
+        if found.state == "running":
+            raise await self._failed("its container is not in its network")
+        state = found.raw["State"]
+        raise await self._failed(_end(state.get("ExitCode"), oom=bool(state.get("OOMKilled"))))
 
     async def _healthy(self, url: str, seconds: float) -> None:
         client = OpencodeClient(url, self.spec.password, self._docker.http)
@@ -145,9 +148,7 @@ class DockerRunner:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_S):
                     await ended.wait()
-        watched = self._watched
-        oom = watched.ending == "oom"
-        raise await self._failed("it ran out of memory" if oom else f"it ended with status {watched.exit_status}")
+        raise await self._failed(_end(self._watched.exit_status, oom=self._watched.ending == "oom"))
 
     async def adopt(self) -> str:
         wanted = await self._wanted()
@@ -160,7 +161,6 @@ class DockerRunner:
             raise self._not_adopted(f"it is {found.state}")
         self._watch(found)
         try:
-            # Asked after it is watched: what ended before that is seen here.
             url = await self._url(await self._docker.containers.run(found) if found.state == "paused" else found)
             await self._healthy(url, min(ADOPT_S, self._docker.settings.runner_health_timeout_s))
         except BaseException:
@@ -208,11 +208,15 @@ class DockerRunner:
     async def _undo(self) -> None:
         """Leaves nothing of a start that failed, not even a container whose making was given up."""
         container = self._forget()
-        with contextlib.suppress(RunnerError):
-            found = await self._docker.containers.find(container or self.spec.name)
-            if found is not None and self._docker.containers.owns(found):
-                await self._docker.containers.remove(found.id)
-            await self._leave_network()
+        with contextlib.suppress(RunnerError, TimeoutError):
+            async with asyncio.timeout(UNDO_S):
+                await self._remove(container or self.spec.name)
+
+    async def _remove(self, container: str) -> None:
+        found = await self._docker.containers.find(container)
+        if found is not None and self._docker.containers.owns(found):
+            await self._docker.containers.remove(found.id)
+        await self._leave_network()
 
     async def _leave_network(self) -> None:
         try:
@@ -243,6 +247,10 @@ class DockerRunner:
             "Send the message again; 'open-persona doctor' looks for the cause.",
             detail=f"{self.spec.name}: {why}\n{tail}",
         )
+
+
+def _end(status: object, *, oom: bool) -> str:
+    return "it ran out of memory" if oom and status == KILLED else f"it ended with status {status}"
 
 
 def unveiled(spec: RunnerSpec, text: str) -> str:

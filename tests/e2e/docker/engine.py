@@ -26,7 +26,7 @@ SOURCE = "open-persona.source"
 NAMESPACE = os.environ.get("NS", "open-persona-base")
 OFFICIAL = {"debian:bookworm": "debian:bookworm-slim", "python:3.11": "python:3.11-slim"}
 VARIABLES = {"debian:bookworm": "OPEN_PERSONA_DEBIAN_BASE", "python:3.11": "OPEN_PERSONA_PYTHON_BASE"}
-PULL_S = 120
+PULL_S = 60
 BUILD_S = 600
 
 
