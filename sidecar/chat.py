@@ -106,14 +106,19 @@ class Turns:
         allowed_tools(persona, catalog)
         return Asked(identity, persona, chat, model, keys, catalog)
 
+    async def admit(self, asked: Asked) -> None:
+        """Keeps a place for the turn, which has to be run next. Raises ``Overloaded`` where there is none."""
+        await self.pool.admit(asked.user)
+
     async def run(self, asked: Asked, emit: Emit) -> None:
         """Runs the turn to its end, whatever that is.
 
         ``emit`` gets exactly one ``Failure`` or ``Finish``, unless the turn is cancelled.
         """
         try:
-            await self._note_begun(asked)
             async with AsyncExitStack() as stack:
+                stack.enter_context(self.pool.holding(asked.user))
+                await self._note_begun(asked)
                 if sessions.remembers(asked.persona, asked.identity):
                     await self._wait_for_turn(asked, stack, emit)
                 await self._timed(asked, emit)
@@ -170,7 +175,8 @@ class Turns:
             emit(Status(line, done))
 
         sig = key_sig(self.settings.token_key, asked.keys)
-        async with self.pool.lease(asked.user, sig, config, say) as live:
+        alone = "shell" in asked.persona.capabilities
+        async with self.pool.lease(asked.user, sig, config, say, alone=alone) as live:
             turn = RunningTurn(
                 turn_id=uuid.uuid4().hex,
                 user_hash=asked.user,
@@ -272,10 +278,7 @@ class _Conversation:
             if relay.done():
                 return relay.result()
             if gone.done():
-                raise RunnerError(
-                    "The agent engine ended in the middle of the answer. Send the message again; it starts afresh.",
-                    reason="runner_lost",
-                )
+                raise self._live.loss()
             raise self._turn.note.failure or ProviderError("The model provider failed. Try again.")
         finally:
             for task in (relay, gone, failed):

@@ -33,6 +33,8 @@ Reason = Literal[
     "runner_version",
     "runner_start",
     "runner_lost",
+    "out_of_memory",
+    "quota",
     "provider_auth",
     "provider_rate_limit",
     "provider_error",

@@ -29,7 +29,9 @@ class EventStream:
         self._connected = asyncio.Event()
 
     async def open(self, timeout_s: float = 10) -> None:
-        """Returns when events flow. Raises ``RunnerError``; ``close`` ends it in any case."""
+        """Returns when events flow. Raises ``RunnerError``; ``close`` ends it, and it can be opened again."""
+        await self.close()
+        self._connected.clear()
         self._task = asyncio.create_task(self._follow())
         try:
             async with asyncio.timeout(timeout_s):

@@ -125,6 +125,11 @@ class OpencodeClient:
         found = await self._call("GET", "/session")
         return [str(one["id"]) for one in found] if isinstance(found, list) else []
 
+    async def busy_sessions(self) -> list[str]:
+        """The ids of the sessions that run now, or wait to ask the provider again."""
+        found = await self._call("GET", "/session/status")
+        return [str(one) for one in found] if isinstance(found, dict) else []
+
     async def server_states(self) -> dict[str, str]:
         """MCP server name to ``connected``, ``disabled``, ``failed``, …"""
         found = await self._call("GET", "/mcp")

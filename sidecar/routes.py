@@ -54,6 +54,7 @@ async def chat_completions(request: Request) -> Response:
     if identity.task:
         return await _task(held, identity, chat)
     asked = await held.turns.ask(identity, chat)
+    await held.turns.admit(asked)
     return await _turn(held, asked, request.receive)
 
 

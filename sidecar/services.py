@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import shutil
+import importlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,17 +19,15 @@ from sidecar.locks import KeyedLocks
 from sidecar.metrics import Metrics
 from sidecar.providers import effective_keys
 from sidecar.registry import PersonaRegistry
-from sidecar.runners.base import Runner, RunnerFactory, RunnerSpec
+from sidecar.runners.base import RunnerMode
 from sidecar.runners.pool import RunnerPool
-from sidecar.runners.process import ProcessRunner
+from sidecar.runners.process import ProcessMode
 from sidecar.sessions import forget_strays
-from sidecar.settings import ProviderName, Settings, SettingsError
+from sidecar.settings import ProviderName, Settings
 from sidecar.store import Store
 from sidecar.templates import load_templates
 from sidecar.turns import TurnRegistry
 from sidecar.usage import UsageBook
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,13 +47,7 @@ class Services:
 
 @asynccontextmanager
 async def run_services(settings: Settings) -> AsyncIterator[Services]:
-    """Everything, running; the runners are stopped at the end. Raises ``SettingsError``."""
-    if settings.runner_mode != "process":
-        raise SettingsError("OPEN_PERSONA_RUNNER_MODE: only 'process' can be used so far.")
-    log.warning(
-        "runner mode 'process' separates users by opencode's own rules only: "
-        "it is for one person, or people who trust each other"
-    )
+    """Everything, running; runners that don't outlive the sidecar are stopped at the end. Raises ``SettingsError``."""
     templates = load_templates(
         settings.personas_dir, memory_templates=settings.memory_templates, runner_mode=settings.runner_mode
     )
@@ -65,7 +56,7 @@ async def run_services(settings: Settings) -> AsyncIterator[Services]:
     async with aiohttp.ClientSession(connector=connector) as http, provider_session() as providers:
         usage = UsageBook(store)
         hub = HubClient(settings.hub_url, settings.service_key, http)
-        pool = RunnerPool(settings, _process_factory(settings, http), http, partial(forget_strays, store))
+        pool = RunnerPool(settings, _mode(settings, http), http, partial(forget_strays, store))
         metrics = Metrics(settings, lambda: len(pool.live))
         running = TurnRegistry(usage.note, metrics.count)
         turns = Turns(
@@ -80,7 +71,7 @@ async def run_services(settings: Settings) -> AsyncIterator[Services]:
             chats=KeyedLocks(),
         )
         hub.start()
-        pool.start()
+        await pool.start()
         usage.start()
         try:
             yield Services(settings, turns, Broker(settings, running, providers), providers, metrics, usage)
@@ -92,16 +83,9 @@ async def run_services(settings: Settings) -> AsyncIterator[Services]:
             store.close()
 
 
-def _process_factory(settings: Settings, http: aiohttp.ClientSession) -> RunnerFactory:
-    ripgrep = shutil.which(settings.ripgrep_bin) or settings.ripgrep_bin
-
-    def make(spec: RunnerSpec) -> Runner:
-        return ProcessRunner(
-            spec,
-            opencode=settings.opencode_bin,
-            ripgrep=ripgrep,
-            http=http,
-            start_timeout_s=settings.runner_start_timeout_s,
-        )
-
-    return make
+def _mode(settings: Settings, http: aiohttp.ClientSession) -> RunnerMode:
+    if settings.runner_mode == "docker":
+        docker = importlib.import_module("sidecar.runners.docker")  # its SDK is not needed otherwise
+        mode: RunnerMode = docker.DockerMode(settings, http)
+        return mode
+    return ProcessMode(settings, http)

@@ -114,9 +114,3 @@ class RunnerMode(Protocol):
 
     async def logs(self, name: str, lines: int) -> str:
         """The last lines of its output. Raises ``RunnerError`` where there is no such runner."""
-
-
-class RunnerFactory(Protocol):
-    """Makes the runner for a spec: the one place that knows the mode."""
-
-    def __call__(self, spec: RunnerSpec) -> Runner: ...

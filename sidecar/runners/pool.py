@@ -1,4 +1,4 @@
-"""One live runner per user: started once however many ask, replaced when the keys change, stopped when idle."""
+"""One live runner per user: started once however many ask, and made ready for each turn."""
 
 from __future__ import annotations
 
@@ -6,95 +6,195 @@ import asyncio
 import hmac
 import logging
 import os
-import re
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager
 
 import aiohttp
 
-from sidecar.errors import Busy, Forbidden, Overloaded, RunnerError
-from sidecar.identity import runner_name, runner_password, runner_token
-from sidecar.locks import KeyedLocks
-from sidecar.opencode_client import OpencodeClient
+from sidecar.cleanup import bounded
+from sidecar.errors import Busy, Overloaded, RunnerError
 from sidecar.opencode_config import OpencodeConfig
-from sidecar.runners.base import RunnerFactory, RunnerSpec
+from sidecar.runners.adoption import Adoption
+from sidecar.runners.base import RunnerMode
+from sidecar.runners.capacity import Capacity
+from sidecar.runners.caretaker import OUTDATED, Caretaker
 from sidecar.runners.directories import sweep_links
-from sidecar.runners.live import LiveRunner, Say
+from sidecar.runners.live import LiveRunner, OnStart, Say
+from sidecar.runners.register import Register
+from sidecar.runners.specification import specify
 from sidecar.settings import Settings
 
 log = logging.getLogger(__name__)
-CULL_S = 30.0
-WORKSPACE = re.compile(r"[0-9a-f]{16}")
-
-OnStart = Callable[[str, OpencodeClient], Awaitable[None]]
-"""Called with the user and the client of a runner that has just been started, before any turn of it."""
+MEND_S = 2.0
+ENOUGH_S = 10.0
+STRAYS = "What your last answer had left running was ended: your workspace is started again …"
 
 
 class RunnerPool:
     """Owns every runner of this sidecar. ``http`` is shared and stays the caller's."""
 
-    def __init__(
-        self, settings: Settings, factory: RunnerFactory, http: aiohttp.ClientSession, on_start: OnStart
-    ) -> None:
+    def __init__(self, settings: Settings, mode: RunnerMode, http: aiohttp.ClientSession, on_start: OnStart) -> None:
         self._settings = settings
-        self._factory = factory
+        self._mode = mode
         self._http = http
         self._on_start = on_start
-        self._live: dict[str, LiveRunner] = {}
+        self._register = Register()
+        self._capacity = Capacity(settings.max_runners, os.cpu_count() or 1)
         self._starting: set[str] = set()
-        self._locks = KeyedLocks()
-        self._starts = asyncio.Semaphore(os.cpu_count() or 1)
-        self._turn_ended = asyncio.Condition()
-        self._culler: asyncio.Task[None] | None = None
+        self._adoption = Adoption(settings, mode, self._register, http, on_start)
+        self._caretaker = Caretaker(
+            settings, mode, self._register, self._adoption.listed, lambda: self._capacity.starting
+        )
 
-    def start(self) -> None:
-        self._culler = asyncio.create_task(self._cull_forever())
+    async def start(self) -> None:
+        """Returns at once: what an earlier sidecar has left is taken over in the background."""
+        await self._mode.open()
+        self._adoption.start()
+        self._caretaker.start()
 
     async def close(self) -> None:
-        """Stops every runner."""
-        if self._culler is not None:
-            self._culler.cancel()
-            await asyncio.gather(self._culler, return_exceptions=True)
-        await asyncio.gather(*(self._discard(user) for user in list(self._live)), return_exceptions=True)
+        """Stops every runner, but those that outlive the sidecar: they are left to the next one."""
+        await self._caretaker.close()
+        await self._adoption.close()
+        if self._mode.lasting:
+            await asyncio.gather(*(live.let_go() for live in self.live), return_exceptions=True)
+        else:
+            ends = (self._register.discard(live.spec.workspace_hash) for live in self.live)
+            await asyncio.gather(*ends, return_exceptions=True)
+        await self._mode.close()
 
     @property
     def live(self) -> tuple[LiveRunner, ...]:
         """The runners as they are now."""
-        return tuple(self._live.values())
+        return self._register.live
+
+    @property
+    def starting(self) -> tuple[str, ...]:
+        """The users whose runner is being started, or waits for its turn to be."""
+        return tuple(self._starting)
 
     def holds_token(self, token: str) -> bool:
         """Whether ``token`` is that of a live runner; compares in constant time."""
         given = token.encode()
         return sum(hmac.compare_digest(live.spec.token.get_secret_value().encode(), given) for live in self.live) > 0
 
+    async def admit(self, user: str) -> None:
+        """Keeps a place for a turn of the user (workspace hash), until ``holding`` or for a few seconds.
+
+        Raises ``Overloaded`` where turns and starts of others have all places.
+        """
+        self._capacity.admit(user)
+
+    def holding(self, user: str) -> AbstractContextManager[None]:
+        """The place of a turn, from its beginning to its end."""
+        return self._capacity.holding(user)
+
     @asynccontextmanager
-    async def lease(self, user: str, key_sig: str, config: OpencodeConfig, say: Say) -> AsyncIterator[LiveRunner]:
+    async def lease(
+        self, user: str, key_sig: str, config: OpencodeConfig, say: Say, *, alone: bool = False
+    ) -> AsyncIterator[LiveRunner]:
         """The user's runner for one turn, started or reloaded first where that is needed.
 
-        ``user`` is the workspace hash; ``say`` receives what the user should know meanwhile.
+        ``user`` is the workspace hash; ``say`` receives what the user should know meanwhile. ``alone``: no other turn
+        runs in it meanwhile, and what this one leaves running is ended with it.
         Raises ``RunnerError``, ``Busy``, ``Forbidden`` and ``Overloaded``.
         """
-        async with self._locks.of(user):
-            live = await self._ready(user, key_sig, config, say)
-            live.turns += 1
+        await self._adoption.listed()
+        with self.holding(user):
+            if delay := self._register.delay(user):
+                say(delay)
+            async with self._register.lock(user):
+                await self._wait_until_alone(user, say, alone=alone)
+                live = await self._ready(user, key_sig, config, say)
+                live.enter(alone=alone)
+            try:
+                yield live
+            finally:
+                try:
+                    if alone:
+                        await bounded(self._end_strays(live))
+                finally:
+                    live.leave()
+
+    async def reset(self, user: str) -> bool:
+        """Ends the user's runner, so that the next turn starts a fresh one; False where there is none.
+
+        Raises ``Busy`` while a turn runs in it or is being prepared, and ``RunnerError``.
+        """
+        await self._adoption.listed()
         try:
-            yield live
-        finally:
-            live.turns -= 1
-            live.used_at = time.monotonic()
-            async with self._turn_ended:
-                self._turn_ended.notify_all()
+            async with asyncio.timeout(ENOUGH_S), self._register.lock(user):
+                live = self._register.of(user)
+                if live is None:
+                    return False
+                if not live.turns:
+                    await self._register.discard(user)
+                    return True
+        except TimeoutError:
+            pass
+        raise Busy("An answer is still running in your workspace. Stop it or wait for it, then send again.")
+
+    async def stop(self, name: str, *, force: bool = False) -> bool:
+        """Ends the runner of that name for an operator; False where there is none, of ours or left by others.
+
+        Raises ``Busy`` while a turn runs in it, unless by ``force``: the turn is told.
+        """
+        await self._adoption.listed()
+        live = self._register.named(name)
+        if live is not None:
+            await self._end(live, force=force)
+            return True
+        if name in {found.name for found in await self._mode.found()}:
+            await self._mode.remove(name)
+            return True
+        return False
+
+    async def restart(self, name: str, *, force: bool = False) -> bool:
+        """As ``stop``, for a live runner, which is then started again with what it had loaded."""
+        await self._adoption.listed()
+        live = self._register.named(name)
+        if live is None:
+            return False
+        await self._end(live, force=force)
+        user = live.spec.workspace_hash
+        async with self._register.lock(user):
+            if self._register.of(user) is None:
+                with self.holding(user):
+                    await self._start(user, live.spec.key_sig, live.loaded, _unheard)
+        return True
+
+    async def logs(self, name: str, lines: int) -> str:
+        """The last lines that the runner has written. Raises ``RunnerError`` where there is none of that name."""
+        return await self._mode.logs(name, lines)
+
+    async def _end(self, live: LiveRunner, *, force: bool) -> None:
+        if live.turns and not force:
+            raise Busy(f"A turn runs in {live.spec.name}. Wait for its end, or end it with force.")
+        if live.turns:
+            await live.end_for("Your workspace was stopped by the operator. Send the message again.", "runner_lost")
+        user = live.spec.workspace_hash
+        async with self._register.lock(user):
+            if self._register.of(user) is live:
+                await self._register.discard(user)
+
+    async def _wait_until_alone(self, user: str, say: Say, *, alone: bool) -> None:
+        """Waits where this turn, or the one that runs, wants no other beside it."""
+        live = self._register.of(user)
+        if live is None or not live.turns or not (alone or live.alone):
+            return
+        line = "Another of your answers works in your workspace alone: yours comes next …"
+        say("Waiting for your other answers: this one works in your workspace alone …" if alone else line)
+        with self._register.delayed(user, line):
+            await live.quiet.wait()
 
     async def _ready(self, user: str, key_sig: str, config: OpencodeConfig, say: Say) -> LiveRunner:
-        live = self._live.get(user)
+        live = self._register.of(user)
         if live is not None and live.spec.key_sig != key_sig:
             await self._wait_for_turns(live, say)
-            await self._discard(user)
+            await self._register.discard(user)
             live = None
-        if live is not None and not await live.answers():
-            say("Your workspace stopped answering and is started again …")
-            await self._discard(user)
+        if live is not None and (why := await self._unfit(live)):
+            await self._register.discard(user, why)
             live = None
         if live is None:
             live = await self._start(user, key_sig, config, say)
@@ -102,12 +202,32 @@ class RunnerPool:
         await _sweep(live, say)
         return live
 
-    async def _wait_for_turns(self, live: LiveRunner, say: Say) -> None:
-        if live.turns:
-            say("Your keys have changed: waiting for your running answers to finish …")
+    async def _unfit(self, live: LiveRunner) -> str:
+        """Why it can't run the next turn; empty where it can. Resumes a paused one, and mends its network."""
+        if live.outdated and not live.turns:
+            return OUTDATED
+        if live.gone.is_set():
+            return "Your workspace had ended and is started again …"
         try:
-            async with asyncio.timeout(self._settings.key_change_wait_s), self._turn_ended:
-                await self._turn_ended.wait_for(lambda: live.turns == 0)
+            if live.paused:
+                await live.resume()
+            if self._mode.lasting:
+                async with asyncio.timeout(MEND_S):
+                    await live.lasting.mend()
+        except (RunnerError, TimeoutError) as error:
+            # A runner that answers is of use, whatever the engine does.
+            log.warning("runner %s: %s", live.spec.name, getattr(error, "detail", "") or type(error).__name__)
+        return "" if await live.answers() else "Your workspace stopped answering and is started again …"
+
+    async def _wait_for_turns(self, live: LiveRunner, say: Say) -> None:
+        if not live.turns:
+            return
+        line = "Your keys have changed: waiting for your running answers to finish …"
+        say(line)
+        try:
+            with self._register.delayed(live.spec.workspace_hash, line):
+                async with asyncio.timeout(self._settings.key_change_wait_s):
+                    await live.quiet.wait()
         except TimeoutError:
             raise Busy(
                 "Your keys have changed, but an answer with the old keys is still running. "
@@ -115,84 +235,57 @@ class RunnerPool:
             ) from None
 
     async def _start(self, user: str, key_sig: str, config: OpencodeConfig, say: Say) -> LiveRunner:
-        self._refuse_second_user(user)
-        with self._reserved(user):
+        runner = self._mode.make(specify(self._settings, user, key_sig, config.text))
+        self._starting.add(user)
+        try:
             await self._make_room()
-            say("Starting your workspace …")
-            async with self._starts:
-                live = await LiveRunner.launch(self._factory(self._spec(user, key_sig, config)), config, self._http)
-            self._live[user] = live
+            say(self._register.take_reason(user) or "Starting your workspace …")
+            async with self._capacity.start_slot(say):
+                live = await LiveRunner.launch(runner, config, self._http)
+            self._register.add(live)
+        finally:
+            self._starting.discard(user)
         await self._on_start(user, live.client)
         say("Your workspace is ready", done=True)
         return live
 
-    @contextmanager
-    def _reserved(self, user: str) -> Iterator[None]:
-        """A place among the runners, held while the runner is being started."""
-        self._starting.add(user)
-        try:
-            yield
-        finally:
-            self._starting.discard(user)
-
     async def _make_room(self) -> None:
         """Stops idle runners, the longest idle first, until the one being started has its place."""
-        idle = sorted((live.used_at, user) for user, live in self._live.items() if live.turns == 0)
-        while len(self._live) + len(self._starting) > self._settings.max_runners:
-            if not idle:
+        while len(self.live) + len(self._starting) > self._settings.max_runners:
+            victim = self._idlest()
+            if victim is None:
                 raise Overloaded("All workspaces are in use. Try again in a few seconds.")
-            _, user = idle.pop(0)
-            lock = self._locks.of(user)
-            if not lock.locked():
-                async with lock:
-                    if user in self._live and self._live[user].turns == 0:
-                        await self._discard(user)
+            user = victim.spec.workspace_hash
+            async with self._register.lock(user):
+                if user not in self._capacity.busy and self._register.of(user) is victim:
+                    await self._register.discard(user)
 
-    def _refuse_second_user(self, user: str) -> None:
-        if self._settings.runner_mode != "process" or self._settings.process_shared:
-            return
-        folders = {path.name for path in (self._settings.home / "workspaces").glob("*") if path.is_dir()}
-        if {name for name in folders | set(self._live) | self._starting if WORKSPACE.fullmatch(name)} - {user}:
-            raise Forbidden(
-                "This Open Persona runs in 'process' mode, for one person, and already serves another user id. "
-                "If both are you, talk under one id: set OPEN_PERSONA_USER (or --user) of the command to your "
-                "Open WebUI user id. If all its users trust each other, its operator can set "
-                "OPEN_PERSONA_PROCESS_SHARED=1; otherwise use runner mode 'docker'."
-            )
-
-    def _spec(self, user: str, key_sig: str, config: OpencodeConfig) -> RunnerSpec:
-        name, home = runner_name(user, key_sig), self._settings.home
-        return RunnerSpec(
-            name=name,
-            workspace_hash=user,
-            key_sig=key_sig,
-            workspace=home / "workspaces" / user,
-            private=home / "runners" / user / key_sig,
-            config_text=config.text,
-            token=runner_token(self._settings.token_key, name),
-            password=runner_password(self._settings.token_key, name),
+    def _idlest(self) -> LiveRunner | None:
+        """The runner whose user needs it least: at best one that nobody is at just now."""
+        idle = [live for live in self.live if live.spec.workspace_hash not in self._capacity.busy]
+        return min(
+            idle,
+            key=lambda live: (self._register.lock(live.spec.workspace_hash).locked(), live.used_at),
+            default=None,
         )
 
-    async def _discard(self, user: str) -> None:
-        live = self._live.pop(user, None)
-        if live is not None:
+    async def _end_strays(self, live: LiveRunner) -> None:
+        """Ends the runner where a process that is not opencode's own goes on in it, or nobody can tell."""
+        if not self._mode.lasting or live.gone.is_set():
+            return
+        try:
+            async with asyncio.timeout(ENOUGH_S / 2):
+                strays = await live.lasting.has_strays()
+        except (RunnerError, TimeoutError) as error:
+            log.warning("runner %s: %s", live.spec.name, getattr(error, "detail", "") or type(error).__name__)
+            strays = True
+        if strays:
+            self._register.note_reason(live.spec.workspace_hash, STRAYS)
             await live.end()
 
-    async def _cull_forever(self) -> None:
-        while True:
-            await asyncio.sleep(min(CULL_S, self._settings.runner_idle_s / 4))
-            for user, live in list(self._live.items()):
-                try:
-                    await self._cull(user, live)
-                except (RunnerError, OSError) as error:
-                    log.warning("stopping the idle runner %s: %s", live.spec.name, error)
 
-    async def _cull(self, user: str, live: LiveRunner) -> None:
-        """Stops a runner that is idle or ended by itself; never one in a turn."""
-        async with self._locks.of(user):
-            idle = live.gone.is_set() or time.monotonic() - live.used_at > self._settings.runner_idle_s
-            if idle and live.turns == 0 and self._live.get(user) is live:
-                await self._discard(user)
+def _unheard(line: str, *, done: bool = False) -> None:
+    """Nobody waits for what the runner has to say."""
 
 
 async def _sweep(live: LiveRunner, say: Say) -> None:

@@ -1,4 +1,4 @@
-"""The ``process`` runner: a local ``opencode serve`` on loopback, for one person or people who trust each other.
+"""Runner mode ``process``: a local ``opencode serve`` each, on loopback, for one person or people who trust each other.
 
 It separates users by opencode's own rules alone. What makes it hold is in the environment that it gives opencode:
 no project config, no git work tree (opencode counts a whole work tree as inside), nothing fetched, nothing phoned home.
@@ -11,24 +11,30 @@ import contextlib
 import logging
 import os
 import re
+import shutil
 import sys
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import aiohttp
 
 from sidecar.cleanup import complete
-from sidecar.errors import RunnerError
+from sidecar.errors import Forbidden, RunnerError
 from sidecar.opencode_client import OpencodeClient
-from sidecar.runners.base import Ending, RunnerSpec
+from sidecar.runners.base import Ending, FoundRunner, RunnerSpec
 from sidecar.runners.directories import prepare
+from sidecar.settings import Settings
 
 log = logging.getLogger(__name__)
 VERSION = "1.18.33"
 KEEPER = Path(__file__).with_name("keeper.py")
+WORKSPACE = re.compile(r"[0-9a-f]{16}")
 LISTENING = re.compile(r"listening on (http://\S+)")
 STOP_S = 6.0
 HEALTH_S = 30.0
+LOG_BYTES = 256 * 1024
 SWITCHES = (
     "OPENCODE_DISABLE_PROJECT_CONFIG",
     "OPENCODE_DISABLE_MODELS_FETCH",
@@ -157,6 +163,11 @@ class ProcessRunner:
     def ending(self) -> Ending | None:
         return None if self._process is None or self._process.returncode is None else "exited"
 
+    @property
+    def output(self) -> Sequence[str]:
+        """The last lines that it has written."""
+        return tuple(self._output)
+
     async def stop(self) -> None:
         """Closing the keeper's standard input is the signal: the same that the sidecar's own death gives."""
         process, self._process = self._process, None
@@ -172,6 +183,76 @@ class ProcessRunner:
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
             self._reader = None
+
+
+class ProcessMode:
+    """Runners end with the sidecar, so none is ever found. ``http`` is shared and stays the caller's."""
+
+    lasting = False
+
+    def __init__(self, settings: Settings, http: aiohttp.ClientSession) -> None:
+        self._settings = settings
+        self._http = http
+        self._made: WeakValueDictionary[str, ProcessRunner] = WeakValueDictionary()
+        self._users: set[str] = set()
+
+    async def open(self) -> None:
+        log.warning(
+            "runner mode 'process' separates users by opencode's own rules only: "
+            "it is for one person, or people who trust each other"
+        )
+
+    async def close(self) -> None: ...
+
+    def make(self, spec: RunnerSpec) -> ProcessRunner:
+        """Raises ``Forbidden`` for a second user, unless the operator has said that users trust each other."""
+        self._refuse_second_user(spec.workspace_hash)
+        self._users.add(spec.workspace_hash)
+        runner = self._made[spec.name] = ProcessRunner(
+            spec,
+            opencode=self._settings.opencode_bin,
+            ripgrep=shutil.which(self._settings.ripgrep_bin) or self._settings.ripgrep_bin,
+            http=self._http,
+            start_timeout_s=self._settings.runner_start_timeout_s,
+        )
+        return runner
+
+    def _refuse_second_user(self, user: str) -> None:
+        if self._settings.process_shared:
+            return
+        folders = {path.name for path in (self._settings.home / "workspaces").glob("*") if path.is_dir()}
+        if {name for name in folders | self._users if WORKSPACE.fullmatch(name)} - {user}:
+            raise Forbidden(
+                "This Open Persona runs in 'process' mode, for one person, and already serves another user id. "
+                "If both are you, talk under one id: set OPEN_PERSONA_USER (or --user) of the command to your "
+                "Open WebUI user id. If all its users trust each other, its operator can set "
+                "OPEN_PERSONA_PROCESS_SHARED=1; otherwise use runner mode 'docker'."
+            )
+
+    async def found(self) -> Sequence[FoundRunner]:
+        return ()
+
+    async def remove(self, name: str) -> None: ...
+
+    async def tidy(self) -> None: ...
+
+    async def logs(self, name: str, lines: int) -> str:
+        """What opencode has printed, and the end of its log file."""
+        runner = self._made.get(name)
+        if runner is None:
+            raise RunnerError(f"There is no runner {name}.", reason="runner_missing")
+        logged = await asyncio.to_thread(_log_tail, runner.spec.data / "opencode" / "log")
+        return "".join(f"{line}\n" for line in [*runner.output, *logged][-lines:])
+
+
+def _log_tail(folder: Path) -> list[str]:
+    """The last lines of the newest log file in ``folder``."""
+    newest = max(folder.glob("*.log"), key=lambda path: path.stat().st_mtime, default=None)
+    if newest is None:
+        return []
+    with newest.open("rb") as file:
+        file.seek(max(0, newest.stat().st_size - LOG_BYTES))
+        return file.read().decode(errors="replace").splitlines()
 
 
 async def _exited(process: asyncio.subprocess.Process) -> bool:

@@ -1,0 +1,77 @@
+"""Who has which live runner now. Whoever starts, ends or sets aside a runner holds its user's lock meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sidecar.locks import KeyedLocks
+from sidecar.runners.live import LiveRunner
+
+
+class Register:
+    """The live runners by user (workspace hash), and a lock for each user."""
+
+    def __init__(self) -> None:
+        self._live: dict[str, LiveRunner] = {}
+        self._locks = KeyedLocks()
+        self._delays: dict[str, str] = {}
+        self._reasons: dict[str, str] = {}
+
+    @property
+    def live(self) -> tuple[LiveRunner, ...]:
+        """The runners as they are now, also those that are being stopped."""
+        return tuple(self._live.values())
+
+    def lock(self, user: str) -> asyncio.Lock:
+        return self._locks.of(user)
+
+    def of(self, user: str) -> LiveRunner | None:
+        return self._live.get(user)
+
+    def named(self, name: str) -> LiveRunner | None:
+        return next((live for live in self.live if live.spec.name == name), None)
+
+    def add(self, live: LiveRunner) -> None:
+        self._live[live.spec.workspace_hash] = live
+
+    async def discard(self, user: str, reason: str = "") -> None:
+        """Stops the user's runner, if there is one. It keeps its place until it is gone.
+
+        ``reason`` is what the next turn says when it starts another.
+        """
+        live = self._live.get(user)
+        if live is None:
+            return
+        if reason:
+            self.note_reason(user, reason)
+        try:
+            await live.end()
+        finally:
+            self.drop(live)
+
+    def drop(self, live: LiveRunner) -> None:
+        """Forgets it, whether it is stopped or not."""
+        if self._live.get(live.spec.workspace_hash) is live:
+            del self._live[live.spec.workspace_hash]
+
+    def note_reason(self, user: str, reason: str) -> None:
+        """Why the user's runner will be started again, for the next turn to say; the first reason counts."""
+        self._reasons.setdefault(user, reason)
+
+    def take_reason(self, user: str) -> str:
+        return self._reasons.pop(user, "")
+
+    @contextmanager
+    def delayed(self, user: str, why: str) -> Iterator[None]:
+        """While inside, the user's other turns are told why they wait."""
+        self._delays[user] = why
+        try:
+            yield
+        finally:
+            self._delays.pop(user, None)
+
+    def delay(self, user: str) -> str:
+        """Why a turn of the user's would have to wait now; empty where nothing is known."""
+        return self._delays.get(user, "") if self.lock(user).locked() else ""
