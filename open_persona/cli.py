@@ -39,6 +39,8 @@ config_app = typer.Typer(no_args_is_help=True, help="What the sidecar tells open
 app.add_typer(config_app, name="config")
 new_app = typer.Typer(no_args_is_help=True, help="Make a new integration or persona, ready to be filled in.")
 app.add_typer(new_app, name="new")
+runners_app = typer.Typer(no_args_is_help=True, help="The runners of the sidecar: list, log, restart, stop.")
+app.add_typer(runners_app, name="runners")
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: take the defaults for what is not said.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -187,6 +189,46 @@ def config_show(persona: Persona = "izzy", integration: Integrations = None, use
     _run(shown)
 
 
+Runners = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="The runners, by name.")]
+Every = Annotated[bool, typer.Option("--all", help="All of them.")]
+Force = Annotated[bool, typer.Option("--force", help="Also one in a turn: the turn ends, and its user is told.")]
+
+
+@runners_app.command("ls")
+def runners_ls(as_json: AsJson = False) -> None:
+    """List the runners that are up."""
+    from open_persona import runners
+
+    _run(lambda: _with_sidecar(lambda sidecar: runners.ls(sidecar, console(), as_json=as_json)))
+
+
+@runners_app.command("logs")
+def runners_logs(
+    name: Annotated[str, typer.Argument(help="The runner's name.")],
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=10_000, help="How many of the last lines.")] = 200,
+) -> None:
+    """Print what a runner has written."""
+    from open_persona import runners
+
+    _run(lambda: _with_sidecar(lambda sidecar: runners.logs(sidecar, name, lines)))
+
+
+@runners_app.command("restart")
+def runners_restart(names: Runners = None, every: Every = False, force: Force = False) -> None:
+    """End runners and start them again. Exit code 1 when one could not be."""
+    from open_persona import runners
+
+    _run(lambda: _with_sidecar(lambda it: runners.restart(it, console(), names or (), every=every, force=force)))
+
+
+@runners_app.command("stop")
+def runners_stop(names: Runners = None, every: Every = False, force: Force = False) -> None:
+    """End and remove runners; a user's next turn starts another. Exit code 1 when one could not be."""
+    from open_persona import runners
+
+    _run(lambda: _with_sidecar(lambda it: runners.stop(it, console(), names or (), every=every, force=force)))
+
+
 @new_app.command("integration")
 def new_integration(
     name: Annotated[str, typer.Argument(help="Its name: lower case letters, digits and '_'.")],
@@ -247,6 +289,11 @@ def _identifier(value: str, option: str) -> str:
         return identifier(value)
     except ValueError as error:
         raise BadArgument(f"{option}: {error}.") from None
+
+
+async def _with_sidecar(ask: Callable[[SidecarApi], Coroutine[None, None, int]]) -> int:
+    async with _sidecar() as sidecar:
+        return await ask(sidecar)
 
 
 @asynccontextmanager

@@ -20,6 +20,9 @@ from open_persona.errors import ServiceUnreachable
 SILENCE_S = 60.0
 """Longest silence inside a stream; the sidecar's heartbeat comes every 10 s."""
 
+OPERATE_S = 150.0
+"""An operator's restart of a runner takes as long as its start may."""
+
 DATA = "data:"
 DONE = "[DONE]"
 
@@ -197,6 +200,32 @@ class SidecarApi:
             raise ServiceUnreachable(_refusal(answer.status_code, answer.content))
         document: JsonValue = answer.json()
         return document
+
+    async def ask(
+        self, method: str, path: str, *, params: Mapping[str, str] | None = None, text: bool = False
+    ) -> JsonValue:
+        """What one of the operator's routes answers: JSON, or ``text`` as it is.
+
+        Raises ``ServiceUnreachable``, with the sidecar's own words when it refuses.
+        """
+        answer = await self._operate(method, path, params)
+        if answer.status_code != httpx.codes.OK:
+            raise ServiceUnreachable(_refusal(answer.status_code, answer.content))
+        document: JsonValue = answer.text if text else answer.json()
+        return document
+
+    async def refusal(self, method: str, path: str, *, params: Mapping[str, str] | None = None) -> str:
+        """Does something, and returns why not; empty when it is done. Raises ``ServiceUnreachable``."""
+        answer = await self._operate(method, path, params)
+        return "" if answer.status_code == httpx.codes.OK else _refusal(answer.status_code, answer.content)
+
+    async def _operate(self, method: str, path: str, params: Mapping[str, str] | None) -> httpx.Response:
+        try:
+            return await self._http.request(
+                method, f"{self._url}{path}", params=params, headers=self._authorization, timeout=OPERATE_S
+            )
+        except httpx.HTTPError as error:
+            raise self._absent(error) from None
 
     @property
     def _authorization(self) -> dict[str, str]:

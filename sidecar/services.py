@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -85,7 +84,7 @@ async def run_services(settings: Settings) -> AsyncIterator[Services]:
 
 def _mode(settings: Settings, http: aiohttp.ClientSession) -> RunnerMode:
     if settings.runner_mode == "docker":
-        docker = importlib.import_module("sidecar.runners.docker")  # its SDK is not needed otherwise
-        mode: RunnerMode = docker.DockerMode(settings, http)
-        return mode
+        from sidecar.runners.docker import DockerMode  # its SDK is not needed otherwise
+
+        return DockerMode(settings, http)
     return ProcessMode(settings, http)

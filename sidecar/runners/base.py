@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from pydantic import SecretStr
 
@@ -77,6 +77,13 @@ class LastingRunner(Runner, Protocol):
 
     async def has_strays(self) -> bool:
         """Whether a process runs in it that is not opencode's own: what a turn with a shell has left."""
+
+
+@runtime_checkable
+class TellsOfMemory(Protocol):
+    """A runner that knows when memory ran out in it, which it can outlive; ``on_oom`` is called in the event loop."""
+
+    on_oom: Callable[[], None] | None
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ OUTDATED = "Open Persona has been updated: your workspace is started again …"
 
 
 class Caretaker:
-    """``settled`` returns once it is known which runners an earlier sidecar has left; ``starting`` counts starts."""
+    """``settled`` returns once it is known which runners an earlier sidecar has left."""
 
     def __init__(
         self,
@@ -34,13 +34,11 @@ class Caretaker:
         mode: RunnerMode,
         register: Register,
         settled: Callable[[], Awaitable[None]],
-        starting: Callable[[], int],
     ) -> None:
         self._settings = settings
         self._mode = mode
         self._register = register
         self._settled = settled
-        self._starting = starting
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -94,9 +92,8 @@ class Caretaker:
             found = {one.name: one for one in await self._mode.found()}
         await asyncio.gather(*(_logged(f"runner {name}", self._remove_stray(one)) for name, one in found.items()))
         await asyncio.gather(*(_logged(f"runner {live.spec.name}", self._compare(live, found)) for live in known))
-        if not self._starting():  # a start makes its network before its runner
-            async with asyncio.timeout(CALL_S):
-                await self._mode.tidy()
+        async with asyncio.timeout(CALL_S):
+            await self._mode.tidy()
 
     async def _remove_stray(self, found: FoundRunner) -> None:
         lock = self._register.lock(found.workspace_hash)

@@ -16,7 +16,7 @@ from sidecar.errors import Reason, RunnerError, SidecarError
 from sidecar.event_stream import EventStream
 from sidecar.opencode_client import OpencodeClient
 from sidecar.opencode_config import OpencodeConfig
-from sidecar.runners.base import LastingRunner, Runner, RunnerSpec
+from sidecar.runners.base import LastingRunner, Runner, RunnerSpec, TellsOfMemory
 from sidecar.runners.directories import write_config
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,7 @@ class LiveRunner:
     servers_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     quiet: asyncio.Event = field(default_factory=asyncio.Event)
+    _ears: list[Say] = field(default_factory=list)
     _fault: SidecarError | None = None
     _watcher: asyncio.Task[None] | None = None
 
@@ -109,6 +110,8 @@ class LiveRunner:
         return live
 
     async def _follow(self) -> None:
+        if isinstance(self.runner, TellsOfMemory):
+            self.runner.on_oom = self.short_of_memory
         await self.events.open()
         self._watcher = asyncio.create_task(self._watch())
 
@@ -155,15 +158,22 @@ class LiveRunner:
             reason="runner_lost",
         )
 
-    def enter(self, *, alone: bool) -> None:
-        """One more turn runs in it."""
+    def short_of_memory(self) -> None:
+        """A program in it was ended for want of memory, and maybe opencode with it: then ``gone`` is set, too."""
+        for say in self._ears:
+            say("Your workspace ran out of memory, and a program in it was ended.", done=True)
+
+    def enter(self, say: Say, *, alone: bool) -> None:
+        """One more turn runs in it; ``say`` hears what happens to it."""
         self.turns += 1
+        self._ears.append(say)
         self.alone = alone
         self.quiet.clear()
 
-    def leave(self) -> None:
+    def leave(self, say: Say) -> None:
         """One of its turns is over."""
         self.turns -= 1
+        self._ears.remove(say)
         self.alone = False
         self.used_at = time.monotonic()
         if self.turns == 0:

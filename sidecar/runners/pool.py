@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager
 
 import aiohttp
@@ -40,11 +40,9 @@ class RunnerPool:
         self._on_start = on_start
         self._register = Register()
         self._capacity = Capacity(settings.max_runners, os.cpu_count() or 1)
-        self._starting: set[str] = set()
+        self._starting: dict[str, str] = {}
         self._adoption = Adoption(settings, mode, self._register, http, on_start)
-        self._caretaker = Caretaker(
-            settings, mode, self._register, self._adoption.listed, lambda: self._capacity.starting
-        )
+        self._caretaker = Caretaker(settings, mode, self._register, self._adoption.listed)
 
     async def start(self) -> None:
         """Returns at once: what an earlier sidecar has left is taken over in the background."""
@@ -69,9 +67,9 @@ class RunnerPool:
         return self._register.live
 
     @property
-    def starting(self) -> tuple[str, ...]:
-        """The users whose runner is being started, or waits for its turn to be."""
-        return tuple(self._starting)
+    def starting(self) -> Mapping[str, str]:
+        """User to the name of the runner that is being started, or waits for its turn to be."""
+        return dict(self._starting)
 
     def holds_token(self, token: str) -> bool:
         """Whether ``token`` is that of a live runner; compares in constant time."""
@@ -106,7 +104,7 @@ class RunnerPool:
             async with self._register.lock(user):
                 await self._wait_until_alone(user, say, alone=alone)
                 live = await self._ready(user, key_sig, config, say)
-                live.enter(alone=alone)
+                live.enter(say, alone=alone)
             try:
                 yield live
             finally:
@@ -114,7 +112,7 @@ class RunnerPool:
                     if alone:
                         await bounded(self._end_strays(live))
                 finally:
-                    live.leave()
+                    live.leave(say)
 
     async def reset(self, user: str) -> bool:
         """Ends the user's runner, so that the next turn starts a fresh one; False where there is none.
@@ -236,7 +234,7 @@ class RunnerPool:
 
     async def _start(self, user: str, key_sig: str, config: OpencodeConfig, say: Say) -> LiveRunner:
         runner = self._mode.make(specify(self._settings, user, key_sig, config.text))
-        self._starting.add(user)
+        self._starting[user] = runner.spec.name
         try:
             await self._make_room()
             say(self._register.take_reason(user) or "Starting your workspace …")
@@ -244,7 +242,7 @@ class RunnerPool:
                 live = await LiveRunner.launch(runner, config, self._http)
             self._register.add(live)
         finally:
-            self._starting.discard(user)
+            del self._starting[user]
         await self._on_start(user, live.client)
         say("Your workspace is ready", done=True)
         return live
@@ -259,6 +257,8 @@ class RunnerPool:
             async with self._register.lock(user):
                 if user not in self._capacity.busy and self._register.of(user) is victim:
                     await self._register.discard(user)
+        if len(self._register) + len(self._starting) > self._settings.max_runners:
+            await self._register.all_left()
 
     def _idlest(self) -> LiveRunner | None:
         """The runner whose user needs it least: at best one that nobody is at just now."""

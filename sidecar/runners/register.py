@@ -15,14 +15,25 @@ class Register:
 
     def __init__(self) -> None:
         self._live: dict[str, LiveRunner] = {}
+        self._leaving = 0
+        self._all_left = asyncio.Event()
+        self._all_left.set()
         self._locks = KeyedLocks()
         self._delays: dict[str, str] = {}
         self._reasons: dict[str, str] = {}
 
     @property
     def live(self) -> tuple[LiveRunner, ...]:
-        """The runners as they are now, also those that are being stopped."""
+        """The runners as they are now."""
         return tuple(self._live.values())
+
+    def __len__(self) -> int:
+        """How many there are, with those that are being stopped."""
+        return len(self._live) + self._leaving
+
+    async def all_left(self) -> None:
+        """Returns when none is being stopped."""
+        await self._all_left.wait()
 
     def lock(self, user: str) -> asyncio.Lock:
         return self._locks.of(user)
@@ -37,19 +48,23 @@ class Register:
         self._live[live.spec.workspace_hash] = live
 
     async def discard(self, user: str, reason: str = "") -> None:
-        """Stops the user's runner, if there is one. It keeps its place until it is gone.
+        """Stops the user's runner, if there is one. It is counted until it is gone.
 
         ``reason`` is what the next turn says when it starts another.
         """
-        live = self._live.get(user)
+        live = self._live.pop(user, None)
         if live is None:
             return
         if reason:
             self.note_reason(user, reason)
+        self._leaving += 1
+        self._all_left.clear()
         try:
             await live.end()
         finally:
-            self.drop(live)
+            self._leaving -= 1
+            if not self._leaving:
+                self._all_left.set()
 
     def drop(self, live: LiveRunner) -> None:
         """Forgets it, whether it is stopped or not."""

@@ -106,7 +106,7 @@ async def test_an_idle_runner_is_stopped_and_never_one_in_a_turn(tmp_path: Path)
         gate = asyncio.Event()
         deployment.provider.script(Reply(text=["a", "b"], gate=gate))
         turn = asyncio.create_task(deployment.chat("wait"))
-        await deployment.provider.wait_requests(1)
+        await deployment.provider.wait_requests(1, 40)
         (live,) = deployment.services.turns.pool.live
         live.used_at -= 60
         with pytest.raises(TimeoutError):
