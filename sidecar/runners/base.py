@@ -80,7 +80,7 @@ class LastingRunner(Runner, Protocol):
 
 
 @runtime_checkable
-class TellsOfMemory(Protocol):
+class TellsOfMemory(Runner, Protocol):
     """A runner that knows when memory ran out in it, which it can outlive; ``on_oom`` is called in the event loop."""
 
     on_oom: Callable[[], None] | None

@@ -21,6 +21,7 @@ from sidecar.runners.directories import write_config
 
 log = logging.getLogger(__name__)
 WATCH_S = 0.25
+LAST_WORD_S = 1.0
 WEDGED_S = 5.0
 
 OnStart = Callable[[str, OpencodeClient], Awaitable[None]]
@@ -235,10 +236,18 @@ class LiveRunner:
             log.info("runner %s has loaded a changed config", spec.name)
         self.runner.spec = spec
 
+    async def _last_word(self, runner: Runner) -> None:
+        """A container that is removed by force ends first: that it was removed is told a moment later."""
+        deadline = time.monotonic() + LAST_WORD_S
+        while runner.ending == "exited" and time.monotonic() < deadline:  # noqa: ASYNC110 - it is told once, or never
+            await asyncio.sleep(WATCH_S / 5)
+
     async def _watch(self) -> None:
         """Sets ``gone`` soon after the runner ended by itself, so that a turn need not wait for its deadline."""
         while await self.runner.poll() is None:  # noqa: ASYNC110 - not every mode has an end to await
             await asyncio.sleep(WATCH_S)
+        if isinstance(self.runner, TellsOfMemory):
+            await self._last_word(self.runner)
         log.warning("runner %s ended by itself (%s)", self.spec.name, self.runner.ending or "unknown")
         self.gone.set()
         await self.events.close()
