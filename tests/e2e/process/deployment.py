@@ -305,7 +305,7 @@ async def probe_all(hub_url: str, names: Iterable[str]) -> None:
 async def running_sidecar(settings: Settings) -> AsyncIterator[Services]:
     """The sidecar, in this event loop, on the port of its settings."""
     app = create_sidecar(settings)
-    async with serve_app(app, port=settings.sidecar_port):
+    async with serve_app(app, port=settings.sidecar_port, host=settings.sidecar_host):
         yield app.state.services
 
 

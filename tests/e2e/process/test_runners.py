@@ -171,7 +171,7 @@ async def test_no_runner_outlives_a_killed_sidecar(tmp_path: Path) -> None:
 
 
 def start_sidecar(
-    home: Path, provider_url: str, port: int, hub_url: str = "http://127.0.0.1:9"
+    home: Path, provider_url: str, port: int, hub_url: str = "http://127.0.0.1:9", **more: str
 ) -> subprocess.Popen[bytes]:
     """``python -m sidecar``, to be killed; by default with a hub that is away."""
     settings = sidecar_settings(home, provider_url, hub_url, port)
@@ -189,6 +189,7 @@ def start_sidecar(
         "OPEN_PERSONA_DEFAULT_COMPATIBLE_API_KEY": "k",
         "OPEN_PERSONA_OPENCODE_BIN": settings.opencode_bin,
         "OPEN_PERSONA_RIPGREP_BIN": settings.ripgrep_bin,
+        **more,
     }
     return subprocess.Popen([sys.executable, "-m", "sidecar"], env=environment, cwd=Path(__file__).parents[3])
 
