@@ -8,18 +8,42 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from open_persona.doctor.findings import Finding, Patient, ok, warn
+from open_persona.errors import ServiceUnreachable
+from open_persona.runners import entries
+from open_persona.sidecar_api import SidecarApi
 
 LOG = Path("data") / "opencode" / "log"
 TAIL_BYTES = 64_000
 
 
 async def runners(patient: Patient) -> Sequence[Finding]:
-    """One line for each runner's folder (``runners/<workspace hash>/<key set>``)."""
+    """One line for each runner: containers as the sidecar tells them, else by folder (``runners/<hash>/<key set>``)."""
+    if patient.environment.get("OPEN_PERSONA_RUNNER_MODE") == "docker":
+        return await _containers(patient)
     folders = sorted(path for path in (patient.settings.home / "runners").glob("*/*") if path.is_dir())
     if not folders:
         return [ok("runners", "none yet: the first turn of a user makes one")]
     running = dict(_running(patient.settings.home / "workspaces"))
     return [_runner(folder, running.get(folder.parent.name)) for folder in folders]
+
+
+async def _containers(patient: Patient) -> Sequence[Finding]:
+    if patient.secrets is None:
+        return [ok("runners", "none yet: the services were never started")]
+    sidecar = SidecarApi(patient.settings.sidecar, patient.http, patient.secrets.sidecar_api_key)
+    try:
+        found = await entries(sidecar)
+    except ServiceUnreachable as error:
+        return [warn("runners", f"not known: {error}", "Look at the sidecar first.")]
+    if not found:
+        return [ok("runners", "no runner is up: the next turn of a user starts one")]
+    return [
+        ok(
+            f"runner {one.name.removeprefix('open-persona-runner-')}",
+            f"{one.state}, log: open-persona runners logs {one.name}",
+        )
+        for one in found
+    ]
 
 
 def _runner(folder: Path, pid: str | None) -> Finding:

@@ -114,7 +114,6 @@ SIDECAR: Final[dict[str, str]] = {
     "runner:removed": "a runner that was removed by hand is told in a turn and made again",
     "runner:reset": "a runner can be ended for a fresh one, but never in a turn",
     "runner:told-how-long": "who is refused for want of a place is told when to try again",
-    "runner:wedged": "a runner that answers no more is started again, and an engine that is down stops no turn",
     "turn:shell-alone": "a turn with a shell runs alone in its runner, and what it leaves running is ended",
     "runner:half-loaded": "a turn stopped while its config is loaded leaves nothing half done",
     "runner:strays": "what a crash left of a turn without memory is deleted at the next start",
