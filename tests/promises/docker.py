@@ -6,6 +6,9 @@ from __future__ import annotations
 from typing import Final
 
 DOCKER: Final[dict[str, str]] = {
+    # What keeps runners off the host
+    "firewall:rules": "the firewall step sets the same rules however often it runs, first of all, and undoes them",
+    "firewall:says-why": "the firewall step changes nothing that it was not asked for, and says what it lacks",
     # The doors, by network
     "doors:by-network": "who calls from a runner's network finds the two doors and nothing else, whatever it sends",
     "doors:peer-not-header": "who calls is told by the connection, and no header changes that",
