@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
@@ -36,7 +37,8 @@ Identifier = Annotated[str, AfterValidator(identifier)]
 class StackSettings(BaseModel):
     """``hub_url`` and ``webui_url`` are where the command looks for services that may run elsewhere.
 
-    ``user`` is the user id that the command talks as. ``torch_index`` can hold a password.
+    ``user`` is the user id that the command talks as. ``torch_index`` can hold a password. What is said of runners is
+    the sidecar's; the doctor looks at it.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -56,6 +58,10 @@ class StackSettings(BaseModel):
     webui_url: str = ""
     torch_index: SecretStr = SecretStr("")
     user: Identifier = "local"
+    runner_mode: Literal["process", "docker"] = "process"
+    runner_image: str = "open-persona-runner:1.18.33"
+    runner_subnets: IPv4Network = IPv4Network("10.213.0.0/16")
+    docker_host: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:

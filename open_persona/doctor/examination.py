@@ -9,7 +9,7 @@ import httpx
 from rich.console import Console
 from rich.text import Text
 
-from open_persona.doctor import open_webui, ports, programs, runners, services, state
+from open_persona.doctor import docker, open_webui, ports, programs, runners, services, state
 from open_persona.doctor.findings import Check, Finding, Patient, fail
 from open_persona.errors import HomeRefused
 from open_persona.secrets import Secrets, load_secrets
@@ -27,6 +27,8 @@ CHECKS: tuple[Check, ...] = (
     services.hub,
     services.integrations,
     ports.integration_ports,
+    docker.compose_secrets,
+    docker.docker,
     runners.runners,
 )
 ANSWER_S = 3.0

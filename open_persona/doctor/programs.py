@@ -13,13 +13,19 @@ SETUP = "Run 'open-persona setup'."
 
 
 async def opencode(patient: Patient) -> Sequence[Finding]:
-    """The agent engine; only the pinned version will do."""
-    return [await asyncio.to_thread(_examine, OPENCODE, patient)]
+    """The agent engine; only the pinned version will do. In ``docker`` mode it is the image's."""
+    return await _looked_at(OPENCODE, patient)
 
 
 async def ripgrep(patient: Patient) -> Sequence[Finding]:
-    """opencode's search tools need it."""
-    return [await asyncio.to_thread(_examine, RIPGREP, patient)]
+    """opencode's search tools need it. In ``docker`` mode it is the image's."""
+    return await _looked_at(RIPGREP, patient)
+
+
+async def _looked_at(tool: Tool, patient: Patient) -> Sequence[Finding]:
+    if patient.settings.runner_mode == "docker":
+        return []
+    return [await asyncio.to_thread(_examine, tool, patient)]
 
 
 def _examine(tool: Tool, patient: Patient) -> Finding:

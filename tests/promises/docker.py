@@ -7,6 +7,9 @@ from typing import Final
 
 DOCKER: Final[dict[str, str]] = {
     # What keeps runners off the host
+    "doctor:docker": "the doctor tells whether Docker answers and the runner's image is there, and what to do",
+    "doctor:firewall": "the doctor tries with a container whether a runner reaches the host, and leaves nothing behind",
+    "doctor:keys-of-compose": "the doctor shows by name which secrets of compose are set, and no value",
     "firewall:rules": "the firewall step sets the same rules however often it runs, first of all, and undoes them",
     "firewall:says-why": "the firewall step changes nothing that it was not asked for, and says what it lacks",
     # The doors, by network
