@@ -1,4 +1,3 @@
-"""What is promised of runners in containers, and of the stack with compose."""
 """What is promised of runners in containers, and of the stack made of them."""
 
 from __future__ import annotations
