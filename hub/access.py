@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -37,13 +37,8 @@ class Access:
         self._runner_subnets = settings.runner_subnets
 
     def calls_from_runner(self, client: tuple[str, int] | None) -> bool:
-        """Whether the peer of a connection is in a runner's network; on a socket of both families, too."""
-        try:
-            address = ip_address(client[0]) if client else None
-        except ValueError:
-            return False
-        if isinstance(address, IPv6Address):
-            address = address.ipv4_mapped
+        """Whether the peer of a connection is in a runner's network."""
+        address = peer_address(client)
         return address is not None and address in self._runner_subnets
 
     def check_host(self, headers: Headers) -> None:
@@ -75,6 +70,15 @@ class Access:
         if self._open_pages or matches(self._key, bearer(headers)) or matches(self._key, _basic_password(headers)):
             return
         raise KeyRequiredError()
+
+
+def peer_address(client: tuple[str, int] | None) -> IPv4Address | IPv6Address | None:
+    """The address of a connection's peer; IPv4 where a socket of both families shows it as IPv6."""
+    try:
+        address = ip_address(client[0]) if client else None
+    except ValueError:
+        return None
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
 
 def matches(key: SecretStr, given: str) -> bool:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from starlette.datastructures import Headers
 
-from hub.access import Access, bearer, credentials
+from hub.access import Access, bearer, credentials, peer_address
 from hub.audit import NOBODY, Audit, Caller
 from hub.errors import RequestError, RpcError
 from hub.gateway_calls import Calls
@@ -44,6 +45,14 @@ _NOT_FOUND = encoded({"jsonrpc": "2.0", "id": None, "error": {"code": -32000, "m
 Check = Callable[[str], Awaitable[object]]
 
 
+class _Called(NamedTuple):
+    """What a request says of who calls what, and where its connection comes from."""
+
+    token: str
+    name: str
+    address: str
+
+
 class Gateway:
     """Answers requests of runners. ``check`` probes an integration now, or joins the probe that runs."""
 
@@ -65,15 +74,15 @@ class Gateway:
         except RequestError as error:
             await reply.finish(error.status, error_body(None, INVALID_REQUEST, error.message))
             return
-        name, token = str(scope["path"])[len(PREFIX) :], bearer(headers)
-        if self._admitted(token, name) is None:
+        called = _Called(bearer(headers), str(scope["path"])[len(PREFIX) :], str(peer_address(scope.get("client"))))
+        if self._admitted(called) is None:
             await reply.finish(404, _NOT_FOUND)
         elif scope["method"] != "POST":
             await send({"type": "http.response.start", "status": 405, "headers": [(b"allow", b"POST")]})
             await send({"type": "http.response.body", "body": b""})
         elif (body := await _body(receive)) is None:
             await reply.finish(413, error_body(None, INVALID_REQUEST, "The body is too large, or did not come"))
-        elif (admitted := self._admitted(token, name)) is None:  # the lease or the integration went while it came
+        elif (admitted := self._admitted(called)) is None:  # the lease or the integration went while it came
             await reply.finish(404, _NOT_FOUND)
         else:
             await self._post(scope, *admitted, body, reply, receive)
@@ -90,18 +99,18 @@ class Gateway:
         """Whether a request elsewhere bears, in whatever header, the token of a runner that has or had a lease."""
         return any(self._leases.knows_runner(digest_of(token)) for token in credentials(Headers(scope=scope)))
 
-    def _admitted(self, token: str, name: str) -> tuple[Front, list[HeldLease]] | None:
+    def _admitted(self, called: _Called) -> tuple[Front, list[HeldLease]] | None:
         """The integration and the runner's live leases, if one holds it; else an audit line says why not."""
-        leases = self._leases.of_runner(digest_of(token)) if token else []
-        front = self._fronts.of(name) if leases else None
-        if front is not None and any(name in held.grants for held in leases):
+        leases = self._leases.of_runner(digest_of(called.token), called.address) if called.token else []
+        front = self._fronts.of(called.name) if leases else None
+        if front is not None and any(called.name in held.grants for held in leases):
             return front, leases
         why: Refusal = "not_granted"
         if not leases:
-            why = "unknown_token" if token else "no_token"
+            why = "unknown_token" if called.token else "no_token"
         elif front is None:
             why = "unknown_integration"
-        self._audit.refused(why, name, Caller(leases[0].user, leases[0].persona) if leases else NOBODY)
+        self._audit.refused(why, called.name, Caller(leases[0].user, leases[0].persona) if leases else NOBODY)
         return None
 
     async def _post(

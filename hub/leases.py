@@ -50,12 +50,13 @@ class Grant:
 
 @dataclass(eq=False)
 class HeldLease:
-    """One lease as it stands; ``calls`` are those that it allowed and that still run."""
+    """One lease as it stands; ``calls`` are those that it allowed and that still run. ``address``: see ``Lease``."""
 
     id: str
     runner: str
     user: str
     persona: str
+    address: str = ""
     grants: Mapping[str, Grant] = field(default_factory=dict)
     expires_at: float = 0.0
     calls: set[Call] = field(default_factory=set)
@@ -95,7 +96,7 @@ class Leases:
             held = None
         if held is None:
             held = self._new(lease_id, lease)
-        held.user, held.persona = lease.user, lease.persona
+        held.user, held.persona, held.address = lease.user, lease.persona, lease.address
         held.grants = {one.integration: Grant(frozenset(one.tools), one.settings) for one in lease.grants}
         held.expires_at = self._clock() + EXPIRY_S
         for call in [call for call in held.calls if not held.allows(call.integration, call.tool)]:
@@ -117,13 +118,14 @@ class Leases:
         for held in [held for held in self._by_id.values() if held.expires_at <= now]:
             self._end(held)
 
-    def of_runner(self, digest: str) -> list[HeldLease]:
-        """The live leases of a runner, the newest first."""
+    def of_runner(self, digest: str, address: str | None = None) -> list[HeldLease]:
+        """The live leases of a runner, the newest first; with ``address`` those that may be used from there."""
         leases = self._by_runner.get(digest)
         if not leases:
             return []
-        now = self._clock()
-        return [held for held in reversed(leases.values()) if held.expires_at > now]
+        now, places = self._clock(), ("", address)
+        live = [held for held in reversed(leases.values()) if held.expires_at > now]
+        return live if address is None else [held for held in live if held.address in places]
 
     def knows_runner(self, digest: str) -> bool:
         """Whether a runner has, or had, a lease."""

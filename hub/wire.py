@@ -253,12 +253,14 @@ class Lease(_Wire):
     """What one turn may reach through the gateway, put in full at every renewal.
 
     ``runner`` is the SHA-256 (hex) of the runner's token: the token itself goes from the runner alone. ``user`` is the
-    user's hash and ``persona`` the persona's id, for the audit line.
+    user's hash and ``persona`` the persona's id, for the audit line. ``address`` is the only one from which the token
+    is taken; empty: any.
     """
 
     runner: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     user: Annotated[str, Field(max_length=64)]
     persona: Annotated[str, Field(max_length=100)]
+    address: Annotated[str, Field(max_length=45)] = ""
     grants: tuple[LeaseGrant, ...] = ()
 
 

@@ -27,6 +27,7 @@ from sidecar.broker_failures import Failure
 from sidecar.broker_policy import Denied, TooBig, checked, parse_body, passed_headers
 from sidecar.broker_stream import MAX_LINE_BYTES, LineTooLong, StreamScan
 from sidecar.providers import PROVIDERS, Provider
+from sidecar.seam import peer_address
 from sidecar.settings import Settings
 from sidecar.turns import RunningTurn, TurnRegistry
 
@@ -105,7 +106,8 @@ class Broker:
                 await self._run(call, reply, receive)
 
     async def _admit(self, request: Request, provider: Provider | None) -> Call:
-        turns = self._turns.for_token(runner_token(request))
+        address = str(peer_address(request.scope.get("client")))
+        turns = [turn for turn in self._turns.for_token(runner_token(request)) if turn.address in ("", address)]
         if not turns:
             raise _Refused("no turn", failures.denied())
         turn: RunningTurn | None = None

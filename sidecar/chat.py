@@ -47,6 +47,7 @@ from sidecar.providers import ModelChoice, choose_model, effective_keys
 from sidecar.registry import PersonaRegistry
 from sidecar.runners.live import LiveRunner
 from sidecar.runners.pool import RunnerPool
+from sidecar.seam import home_of
 from sidecar.settings import ProviderName, Settings
 from sidecar.store import Answer, Store
 from sidecar.templates import Templates
@@ -177,6 +178,7 @@ class Turns:
         sig = key_sig(self.settings.token_key, asked.keys)
         alone = "shell" in asked.persona.capabilities
         async with self.pool.lease(asked.user, sig, config, say, alone=alone) as live:
+            address = home_of(live.client.url, self.settings.runner_subnets)
             turn = RunningTurn(
                 turn_id=uuid.uuid4().hex,
                 user_hash=asked.user,
@@ -184,6 +186,7 @@ class Turns:
                 token=live.spec.token,
                 models=frozenset({f"{asked.model.provider}/{asked.model.model}"}),
                 keys=asked.keys,
+                address=address,
             )
             lease = make_lease(
                 persona=asked.persona,
@@ -191,6 +194,7 @@ class Turns:
                 user=asked.user,
                 token=live.spec.token,
                 settings=asked.identity.settings,
+                address=address,
             )
             async with self.running.open(turn), held(self.hub, lease) as reachable:
                 left_out = integrations.left_out(asked.persona, asked.catalog, reachable=reachable)

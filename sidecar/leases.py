@@ -29,7 +29,13 @@ Settings = Mapping[str, Mapping[str, SecretStr]]
 
 
 def make_lease(
-    *, persona: Persona, catalog: CatalogView | None, user: str, token: SecretStr, settings: Settings
+    *,
+    persona: Persona,
+    catalog: CatalogView | None,
+    user: str,
+    token: SecretStr,
+    settings: Settings,
+    address: str = "",
 ) -> Lease | None:
     """What the turn may reach, or None when that is nothing. Settings of what it may not reach stay out, and so does
     one that no user has a say in: people can store any name beside those of the form."""
@@ -44,7 +50,7 @@ def make_lease(
     if not grants:
         return None
     runner = hashlib.sha256(token.get_secret_value().encode()).hexdigest()
-    return Lease(runner=runner, user=user, persona=persona.id, grants=grants)
+    return Lease(runner=runner, user=user, persona=persona.id, address=address, grants=grants)
 
 
 def _users_own(view: IntegrationView, given: Mapping[str, SecretStr]) -> dict[str, SecretStr]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from ipaddress import IPv4Network, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
@@ -50,14 +51,24 @@ def at_door(path: str) -> bool:
 
 
 def lies_in(subnets: IPv4Network, client: tuple[str, int] | None) -> bool:
-    """Whether the peer of a connection is in a runner's network; on a socket of both families, too."""
+    """Whether the peer of a connection is in a runner's network."""
+    address = peer_address(client)
+    return address is not None and address in subnets
+
+
+def peer_address(client: tuple[str, int] | None) -> IPv4Address | IPv6Address | None:
+    """The address of a connection's peer; IPv4 where a socket of both families shows it as IPv6."""
     try:
         address = ip_address(client[0]) if client else None
     except ValueError:
-        return False
-    if isinstance(address, IPv6Address):
-        address = address.ipv4_mapped
-    return address is not None and address in subnets
+        return None
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
+
+
+def home_of(url: str, subnets: IPv4Network) -> str:
+    """The address from which the runner at ``url`` calls, where it has one of its own; else empty."""
+    host = urlsplit(url).hostname or ""
+    return host if lies_in(subnets, (host, 0)) else ""
 
 
 def _credentials(headers: Headers) -> list[str]:

@@ -41,6 +41,7 @@ class RunningTurn:
     """One turn, from its start to its end. All but ``session_id`` and ``note`` is fixed.
 
     ``models`` holds ``provider/model``; ``keys`` the provider keys of this turn, which the runner never sees.
+    ``address`` is the only one from which its token is taken; empty: any.
     """
 
     turn_id: str
@@ -49,6 +50,7 @@ class RunningTurn:
     token: SecretStr
     models: frozenset[str]
     keys: Mapping[ProviderName, SecretStr] = field(default_factory=dict)
+    address: str = ""
     session_id: str = ""
     note: ProviderNote = field(default_factory=ProviderNote)
     _calls: set[asyncio.Task[None]] = field(default_factory=set, init=False, repr=False)

@@ -137,7 +137,13 @@ class World:
         return self.written
 
     async def lease(
-        self, grants: Mapping[str, Any], *, token: str = TOKEN, user: str = "u1", lease_id: str | None = None
+        self,
+        grants: Mapping[str, Any],
+        *,
+        token: str = TOKEN,
+        user: str = "u1",
+        lease_id: str | None = None,
+        address: str = "",
     ) -> str:
         """Put a lease; a grant is a list of tools, or (tools, settings)."""
         lease_id = lease_id or uuid.uuid4().hex
@@ -145,7 +151,7 @@ class World:
         for name, grant in grants.items():
             tools, settings = grant if isinstance(grant, tuple) else (grant, {})
             listed.append({"integration": name, "tools": list(tools), "settings": settings})
-        body = {"runner": digest_of(token), "user": user, "persona": "izzy", "grants": listed}
+        body = {"runner": digest_of(token), "user": user, "persona": "izzy", "address": address, "grants": listed}
         url = f"{self.url}/api/v1/leases/{lease_id}"
         async with self.http.put(url, json=body, headers=SERVICE) as answer:
             assert answer.status == 200, await answer.text()

@@ -119,6 +119,26 @@ async def test_the_gateway_answers_a_runner_by_the_name_that_it_calls(
     assert (answer.status, answer.body) == (200, b'{"jsonrpc":"2.0","id":1,"result":{}}')
 
 
+@pytest.mark.requirement("doors:token-at-home")
+async def test_a_runners_token_works_from_its_own_address_alone(
+    client: aiohttp.ClientSession, tmp_path: Path, servers_dir: Path
+) -> None:
+    async with serve_app(ToolServer().app) as url:
+        add(servers_dir, "tools", manifest_text(url, "tools", ours=True))
+        async with world(client, tmp_path, servers_dir, runner_subnets=SUBNETS) as here:
+            await here.lease({"tools": ["echo"]}, address=RUNNER)
+            port = int(here.url.rpartition(":")[2])
+            body = '{"jsonrpc":"2.0","id":1,"method":"ping"}'
+            headers = (f"Authorization: Bearer {TOKEN}", f"Content-Length: {len(body)}", "", body)
+            answers = {one: await call(port, "POST", "/mcp/tools", headers, source=one) for one in (RUNNER, *OTHERS)}
+            unknown = await call(port, "POST", "/mcp/none", headers, source=RUNNER)
+    assert answers.pop(RUNNER).status == 200
+    assert set(answers.values()) == {unknown}
+
+
+OTHERS = ("127.9.0.3", "127.0.0.1")
+
+
 @pytest.mark.parametrize(
     ("client", "found"),
     [

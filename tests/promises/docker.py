@@ -14,6 +14,7 @@ DOCKER: Final[dict[str, str]] = {
     # The doors, by network
     "doors:by-network": "who calls from a runner's network finds the two doors and nothing else, whatever it sends",
     "doors:peer-not-header": "who calls is told by the connection, and no header changes that",
+    "doors:token-at-home": "during a turn the token of a runner in a container works from that container alone",
     "hub:keyless-beyond-loopback": "beyond loopback only health and the catalog can be read without the key",
     # The container of a runner
     "container:body": "the container is hardened, writes to its own folders alone, and has no field beyond the agreed",

@@ -32,6 +32,18 @@ async def test_streams_text_reasoning_and_tools_of_each_provider(name: ProviderN
     assert (note.calls, note.input_tokens, note.output_tokens, note.failure) == (1, 11, 7, None)
 
 
+@pytest.mark.requirement("doors:token-at-home")
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_token_is_taken_from_its_runners_address_alone(name: ProviderName) -> None:
+    async with running_broker() as rig:
+        rig.turn.address = "10.213.0.3"
+        stolen, guessed = await rig.call(name), await rig.call(name, token="guessed")
+        rig.turn.address = "127.0.0.1"
+        own = await rig.call(name)
+    assert (stolen.status, stolen.text, own.status) == (403, guessed.text, 200)
+    assert len(rig.provider.requests) == 1
+
+
 @pytest.mark.requirement("broker:real-key")
 @pytest.mark.parametrize("name", NAMES)
 async def test_the_real_key_goes_where_the_provider_wants_it_and_nothing_else_passes(name: ProviderName) -> None:

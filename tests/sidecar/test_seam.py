@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from sidecar.seam import RunnerSeam, at_door, lies_in
+from sidecar.seam import RunnerSeam, at_door, home_of, lies_in
 
 TOKEN = "runner-token"
 
@@ -93,3 +93,12 @@ def test_which_peers_lie_in_a_runners_network(client: tuple[str, int] | None, *,
 )
 def test_what_the_door_is(path: str, *, there: bool) -> None:
     assert at_door(path) is there
+
+
+@pytest.mark.parametrize(
+    ("url", "home"),
+    [("http://10.213.0.3:4096", "10.213.0.3"), ("http://127.0.0.1:40000", ""), ("http://name:4096", ""), ("", "")],
+)
+@pytest.mark.requirement("doors:token-at-home")
+def test_only_a_runner_in_a_container_has_an_address_of_its_own(url: str, home: str) -> None:
+    assert home_of(url, IPv4Network("10.213.0.0/16")) == home
