@@ -16,6 +16,13 @@ DOCKER: Final[dict[str, str]] = {
     "doors:peer-not-header": "who calls is told by the connection, and no header changes that",
     "doors:token-at-home": "during a turn the token of a runner in a container works from that container alone",
     "hub:keyless-beyond-loopback": "beyond loopback only health and the catalog can be read without the key",
+    # An agent gone bad
+    "hostile:bombs": "a fork bomb and a memory bomb end in their own container, and the others answer meanwhile",
+    "hostile:doors": "from a runner every route of sidecar and hub but the doors is a 404, whatever key was stolen",
+    "hostile:files": "a runner reads no other user's file and no file of the host, and writes to its own folders alone",
+    "hostile:network": "a runner reaches no other runner, no port of the host, no metadata, no internet, no name",
+    "hostile:privileges": "a program in a runner becomes nobody else and changes nothing of the kernel",
+    "hostile:secrets": "what a program in a runner reads of opencode is its own token and password, and no key",
     # The container of a runner
     "container:body": "the container is hardened, writes to its own folders alone, and has no field beyond the agreed",
     "container:hash": "the spec hash changes with everything that a container is made from, and with no secret",

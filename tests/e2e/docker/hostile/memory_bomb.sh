@@ -1,0 +1,2 @@
+# All memory that there is.
+exec tail /dev/zero
