@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.promises.docker import DOCKER
+from tests.promises.compose import COMPOSE
 from tests.promises.hub import HUB
 from tests.promises.integrations import INTEGRATIONS
 from tests.promises.open_webui import OPEN_WEBUI
@@ -15,4 +16,5 @@ from tests.promises.sidecar import SIDECAR
 from tests.promises.the_repo import THE_REPO
 
 AREAS: Final = (THE_REPO, OPEN_WEBUI, HUB, INTEGRATIONS, SIDECAR, DOCKER)
+AREAS: Final = (THE_REPO, OPEN_WEBUI, HUB, INTEGRATIONS, SIDECAR, COMPOSE)
 REQUIREMENTS: Final[dict[str, str]] = {key: text for area in AREAS for key, text in area.items()}

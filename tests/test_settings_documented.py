@@ -12,6 +12,7 @@ from mcp_servers.kit import app as kit_app
 from mcp_servers.kit import serve as kit_serve
 from open_persona.settings import StackSettings
 from sidecar.settings import Settings
+from tests.deploy.compose_file import interpolated
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "reference" / "settings.md").read_text()
@@ -30,6 +31,7 @@ OTHERS = {
 def test_the_page_and_the_settings_name_the_same_variables() -> None:
     models = (Settings, HubSettings, StackSettings)
     known = {f"OPEN_PERSONA_{name.upper()}" for model in models for name in model.model_fields} | OTHERS
+    known |= {name for name in interpolated() if name.startswith("OPEN_PERSONA_")}
     documented = set(re.findall(r"^\| `(OPEN_PERSONA_[A-Z_<>]+)`", PAGE, re.MULTILINE))
     assert documented == known
 

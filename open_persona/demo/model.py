@@ -130,10 +130,12 @@ def create_app() -> Starlette:
 
 
 def main() -> None:
-    """Serves on loopback until it is told to stop."""
+    """Serves until it is told to stop, on loopback unless told otherwise."""
     parser = argparse.ArgumentParser(prog="python -m open_persona.demo.model", description=__doc__)
-    parser.add_argument("--port", type=int, required=True, help="port on 127.0.0.1")
-    uvicorn.run(create_app(), host="127.0.0.1", port=parser.parse_args().port, log_level="warning")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, required=True, help="port to listen on")
+    options = parser.parse_args()
+    uvicorn.run(create_app(), host=options.host, port=options.port, log_level="warning")
 
 
 if __name__ == "__main__":

@@ -142,10 +142,10 @@ class GrantsGovFake:
 
 
 @asynccontextmanager
-async def running_fake() -> AsyncIterator[GrantsGovFake]:
+async def running_fake(host: str = "127.0.0.1") -> AsyncIterator[GrantsGovFake]:
     """A fake that listens; ``fake.url`` is the base URL."""
     fake = GrantsGovFake()
-    async with serve_app(fake.app) as url:
+    async with serve_app(fake.app, host=host) as url:
         fake.url = f"{url}/v1/api"
         yield fake
 

@@ -280,15 +280,17 @@ def _tool_results(messages: Sequence[Mapping[str, object]]) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def running_provider(script: Script = "ok", models: Sequence[str] = ()) -> AsyncIterator[FakeProvider]:
-    """Serve the script on a free loopback port until the block ends; ``models`` are what ``GET …/models`` lists."""
+async def running_provider(
+    script: Script = "ok", models: Sequence[str] = (), host: str = "127.0.0.1"
+) -> AsyncIterator[FakeProvider]:
+    """Serve the script on a free port of ``host`` until the block ends; ``models`` are what ``GET …/models`` lists."""
     provider = FakeProvider(script, models)
     app = web.Application(client_max_size=64 * 2**20)
     app.router.add_route("*", "/{path:.*}", provider.handle)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.01, access_log=None)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, host, 0)
         await site.start()
         host, port = runner.addresses[0][:2]
         provider.url = f"http://{host}:{port}/v1"

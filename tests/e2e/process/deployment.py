@@ -127,27 +127,11 @@ class RunningServer:
     stack: AsyncExitStack
 
 
-@dataclass
-class Deployment:
-    """A running deployment and a client for it."""
+class Caller:
+    """Whoever sends turns to the sidecar at ``url``, which knows ``API_KEY``."""
 
     url: str
-    hub_url: str
-    home: Path
-    provider: FakeProvider
     client: httpx.AsyncClient
-    services: Services
-    servers: dict[str, RunningServer] = field(default_factory=dict)
-
-    async def stop(self, name: str) -> None:
-        """Ends the server of an integration."""
-        await self.servers[name].stack.aclose()
-
-    async def restart(self, name: str, app: AsgiApp) -> None:
-        """Serves an integration anew, on the port that it had."""
-        server = self.servers[name]
-        await server.stack.aclose()
-        await server.stack.enter_async_context(serve_app(app, port=server.port))
 
     def headers(self, user: str = "ann", **more: str) -> dict[str, str]:
         return {"authorization": f"Bearer {API_KEY}", "x-openwebui-user-id": user, **more}
@@ -178,12 +162,6 @@ class Deployment:
         body = {"model": model, "messages": messages, "stream": stream, "stream_options": {"include_usage": True}}
         return {"url": f"{self.url}/v1/chat/completions", "headers": headers, "json": body}
 
-    async def idle(self) -> None:
-        """Returns once every turn is through with its clean-up."""
-        async with asyncio.timeout(10):
-            while any(live.turns for live in self.services.turns.pool.live):
-                await asyncio.sleep(0.01)
-
     async def chat(self, said: str | Sequence[Mapping[str, object]], **options: object) -> Answer:
         """One turn, read to its end."""
         request = self.turn(said, **options)  # type: ignore[arg-type]
@@ -195,6 +173,35 @@ class Deployment:
             else:
                 answer.body = json.loads(await response.aread() or b"{}")
         return answer
+
+
+@dataclass
+class Deployment(Caller):
+    """A running deployment and a client for it."""
+
+    url: str
+    hub_url: str
+    home: Path
+    provider: FakeProvider
+    client: httpx.AsyncClient
+    services: Services
+    servers: dict[str, RunningServer] = field(default_factory=dict)
+
+    async def stop(self, name: str) -> None:
+        """Ends the server of an integration."""
+        await self.servers[name].stack.aclose()
+
+    async def restart(self, name: str, app: AsgiApp) -> None:
+        """Serves an integration anew, on the port that it had."""
+        server = self.servers[name]
+        await server.stack.aclose()
+        await server.stack.enter_async_context(serve_app(app, port=server.port))
+
+    async def idle(self) -> None:
+        """Returns once every turn is through with its clean-up."""
+        async with asyncio.timeout(10):
+            while any(live.turns for live in self.services.turns.pool.live):
+                await asyncio.sleep(0.01)
 
 
 def make_server(name: str, tools: Mapping[str, str]) -> MCPServer[None]:

@@ -1,0 +1,169 @@
+"""``deploy/first-run``: the state folder, its secrets and ``.env``. What is there stays as it is."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from deploy.state import (
+    DATABASE,
+    GIVEN,
+    MADE,
+    ROOT,
+    STATE_DIR,
+    WEBUI_SECRET_KEY,
+    Refused,
+    check_owner,
+    checked_state_dir,
+    default_state_dir,
+    give,
+    make_folders,
+    read_env,
+    say,
+)
+
+DOCKER_SOCKET = "OPEN_PERSONA_DOCKER_SOCKET"
+STAND_INS = {
+    "OPEN_PERSONA_DEBIAN_BASE": "debian:bookworm",
+    "OPEN_PERSONA_PYTHON_BASE": "python:3.11",
+    "OPEN_PERSONA_WEBUI_BASE": "open-webui:0.12.4",
+}
+"""What ``deploy/make-base-images`` makes, in its namespace."""
+
+
+def main(arguments: list[str], environment: Mapping[str, str]) -> None:
+    """Raises ``Refused``."""
+    asked = _parsed(arguments)
+    check_owner()
+    known = read_env(asked.env_file)
+    state = _state_dir(asked.state_dir, known, environment)
+    if asked.stand_ins:
+        _make_stand_ins()
+    make_folders(state)
+    made = make_secrets(state, environment)
+    wanted = {
+        "COMPOSE_PROJECT_NAME": "open-persona",
+        STATE_DIR: str(state),
+        "OPEN_PERSONA_DOCKER_GID": str(_docker_group(known, environment)),
+        **_share_of_cpus(),
+        **(_stand_ins(environment) if asked.stand_ins else {}),
+        **({"OPEN_PERSONA_DEMO": "1", "COMPOSE_PROFILES": "demo"} if asked.demo else {}),
+    }
+    added = add_to_env(asked.env_file, wanted)
+    say(f"State: {state}" + (f" (new secrets: {', '.join(made)})" if made else " (its secrets are as they were)"))
+    say(f"Settings: {asked.env_file}" + (f" (new: {', '.join(added)})" if added else " (as it was)"))
+    _tell_next(state, {**environment, **read_env(asked.env_file)})
+
+
+def make_secrets(state: Path, environment: Mapping[str, str]) -> list[str]:
+    """The files that are missing; gives the names of those that hold something. Raises ``Refused``.
+
+    An optional secret that the environment holds is put into its file while that is empty.
+    """
+    folder = state / "secrets"
+    if (state / DATABASE).exists() and not (folder / WEBUI_SECRET_KEY).exists():
+        raise Refused(
+            f"{folder / WEBUI_SECRET_KEY} is gone, and {state / DATABASE} holds keys that only it can read. Restore it "
+            "from your backup (deploy/restore)."
+        )
+    made = []
+    for name in (*MADE, *GIVEN):
+        file = folder / name
+        value = secrets.token_urlsafe(32) if name in MADE else environment.get(name, "")
+        if not file.exists() or (name in GIVEN and value and not file.stat().st_size):
+            _write_private(file, value)
+            made += [name] if value else []
+        give(file, 0o600)
+    return made
+
+
+def add_to_env(file: Path, wanted: Mapping[str, str]) -> list[str]:
+    """Adds the variables that the file lacks, and gives their names. What it says already stays."""
+    known = read_env(file)
+    lacking = {name: value for name, value in wanted.items() if name not in known}
+    if lacking:
+        before = (
+            file.read_text()
+            if file.exists()
+            else "# Made by deploy/first-run. .env.example tells what can stand here.\n"
+        )
+        lines = "".join(f"{name}={value}\n" for name, value in lacking.items())
+        file.write_text(before + ("" if before.endswith("\n") else "\n") + lines)
+    return list(lacking)
+
+
+def _parsed(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="deploy/first-run", description=__doc__.replace("``", "") if __doc__ else "")
+    parser.add_argument("--state-dir", type=Path, help="where all state is kept; never in a git work tree")
+    parser.add_argument("--env-file", type=Path, default=ROOT / ".env", help="where the settings go (default: .env)")
+    parser.add_argument("--demo", action="store_true", help="with the demo model, which needs no key")
+    parser.add_argument(
+        "--stand-ins", action="store_true", help="make the base images first, where no registry can be reached"
+    )
+    return parser.parse_args(arguments)
+
+
+def _state_dir(asked: Path | None, known: Mapping[str, str], environment: Mapping[str, str]) -> Path:
+    held = known.get(STATE_DIR)
+    if held and asked and Path(held) != asked:
+        raise Refused(f"{STATE_DIR} is {held} in .env already. Change it there, or leave --state-dir out.")
+    return checked_state_dir(Path(held) if held else asked or default_state_dir(environment))
+
+
+def _write_private(file: Path, value: str) -> None:
+    """Whole or not at all, and never readable by others."""
+    scratch = file.with_name(f".{file.name}.new")
+    scratch.unlink(missing_ok=True)
+    with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as target:
+        target.write(value)
+        target.flush()
+        os.fsync(target.fileno())
+    scratch.replace(file)
+
+
+def _docker_group(known: Mapping[str, str], environment: Mapping[str, str]) -> int:
+    socket = Path(known.get(DOCKER_SOCKET) or environment.get(DOCKER_SOCKET) or "/var/run/docker.sock")
+    try:
+        return socket.stat().st_gid
+    except OSError:
+        raise Refused(f"There is no {socket}. Install and start Docker, or set {DOCKER_SOCKET} in .env.") from None
+
+
+def _share_of_cpus() -> dict[str, str]:
+    """Docker refuses a limit above what the machine has."""
+    cpus = str(min(2, os.cpu_count() or 1))
+    return {"OPEN_PERSONA_RUNNER_CPUS": cpus, "OPEN_PERSONA_WEBUI_CPUS": cpus}
+
+
+def _stand_ins(environment: Mapping[str, str]) -> dict[str, str]:
+    namespace = environment.get("NS") or "open-persona-base"
+    return {name: f"{namespace}/{image}" for name, image in STAND_INS.items()}
+
+
+def _make_stand_ins() -> None:
+    if subprocess.run([str(ROOT / "deploy" / "make-base-images")], check=False).returncode != 0:  # noqa: S603
+        raise Refused("The base images could not be made; see above.")
+
+
+def _tell_next(state: Path, settings: Mapping[str, str]) -> None:
+    port = settings.get("OPEN_PERSONA_WEBUI_PORT") or "3000"
+    say("\nNext: docker compose up -d --build")
+    say(f"Then open http://localhost:{port} and sign up: the first one is the admin.")
+    say(f"A key for all users goes into its file in {state / 'secrets'}; each user can enter own ones in Open WebUI.")
+
+
+def run() -> None:
+    """Exit code 1 and one line on stderr where it is refused."""
+    try:
+        main(sys.argv[1:], dict(os.environ))
+    except Refused as error:
+        sys.exit(f"first-run: {error}")
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,13 @@
+"""What is promised of the stack of ``docker-compose.yml``, and of the scripts in ``deploy/``."""
+
+from __future__ import annotations
+
+from typing import Final
+
+COMPOSE: Final[dict[str, str]] = {
+    "compose:env_example": ".env.example and the page of settings name every variable that the compose file takes",
+    "compose:first_run": "the first run makes folders, secrets and .env, changes none later, and refuses bad places",
+    "compose:hardened": "every service runs as user 1000 on a read-only root, with limits, on loopback",
+    "compose:images": "the images are built by either builder, share their packages and run as user 1000",
+    "compose:secrets": "secrets are files, each for those who need it, and no inspection of a container shows one",
+}
