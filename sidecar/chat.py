@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from hub.wire import CatalogView
 from sidecar import integrations, sessions
 from sidecar.cleanup import bounded, finish_or_undo
+from sidecar.commands import without_commands
 from sidecar.endings import ended_error
 from sidecar.errors import Busy, InvalidRequest, ProviderError, RunnerError, SidecarError, TurnTimeout
 from sidecar.event_stream import turn_events
@@ -44,6 +45,7 @@ from sidecar.outputs import Emit, Failure, Finish, Status
 from sidecar.personas import Persona, allowed_tools, parse_meta, resolve_persona
 from sidecar.prompts import settings_text, user_text
 from sidecar.providers import ModelChoice, choose_model, effective_keys
+from sidecar.quota import Quota
 from sidecar.registry import PersonaRegistry
 from sidecar.runners.live import LiveRunner
 from sidecar.runners.pool import RunnerPool
@@ -92,6 +94,7 @@ class Turns:
     registry: PersonaRegistry
     door: Door
     chats: KeyedLocks
+    quota: Quota
 
     async def ask(self, identity: Identity, chat: ChatRequest) -> Asked:
         """Raises a ``RequestError`` that names the field at fault."""
@@ -177,7 +180,8 @@ class Turns:
 
         sig = key_sig(self.settings.token_key, asked.keys)
         alone = "shell" in asked.persona.capabilities
-        async with self.pool.lease(asked.user, sig, config, say, alone=alone) as live:
+        leased = self.pool.lease(asked.user, sig, config, say, alone=alone)
+        async with leased as live, self.quota.watched(live):
             address = home_of(live.client.url, self.settings.runner_subnets)
             turn = RunningTurn(
                 turn_id=uuid.uuid4().hex,
@@ -239,7 +243,7 @@ class _Conversation:
             persona=asked.persona,
             identity=asked.identity,
             user=asked.user,
-            history=asked.chat.history,
+            history=without_commands(asked.chat.history),
             rules=turn_rules(asked.persona, asked.catalog, self._connected),
             store=self._turns.store,
             client=self._live.client,

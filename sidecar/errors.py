@@ -35,6 +35,7 @@ Reason = Literal[
     "runner_lost",
     "out_of_memory",
     "quota",
+    "disk_full",
     "provider_auth",
     "provider_rate_limit",
     "provider_error",

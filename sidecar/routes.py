@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive
 
-from sidecar.chat import Asked
 from sidecar.errors import Overloaded, SidecarError, TooLarge
 from sidecar.identity import Identity, parse_identity
 from sidecar.openai_models import ChatRequest, completion, error_body, models_list, parse_chat_request
 from sidecar.opencode_config import build_config
-from sidecar.outputs import Emit
-from sidecar.personas import known_models
+from sidecar.personas import Persona, known_models
 from sidecar.services import Services
-from sidecar.streaming import collect, new_stamp, spoken, stream
+from sidecar.streaming import Run, collect, new_stamp, spoken, stream
 from sidecar.tasks import run_task
 
 router = APIRouter()
@@ -53,9 +52,11 @@ async def chat_completions(request: Request) -> Response:
     chat = parse_chat_request(body, max_bytes=held.settings.max_body_bytes)
     if identity.task:
         return await _task(held, identity, chat)
+    if told := held.commands.read(identity, chat):
+        return await _answer(held, chat, told.persona, partial(held.commands.run, told), request.receive)
     asked = await held.turns.ask(identity, chat)
     await held.turns.admit(asked)
-    return await _turn(held, asked, request.receive)
+    return await _answer(held, chat, asked.persona, partial(held.turns.run, asked), request.receive)
 
 
 @router.post("/v1/open-persona/config")
@@ -84,16 +85,12 @@ async def _task(held: Services, identity: Identity, chat: ChatRequest) -> Respon
     return JSONResponse(completion(stamp, content=text))
 
 
-async def _turn(held: Services, asked: Asked, receive: Receive) -> Response:
-    async def turn(emit: Emit) -> None:
-        await held.turns.run(asked, emit)
-
-    template = asked.persona.template
-    run = held.metrics.watched(turn, template.id if template else "")
-    stamp = new_stamp(asked.chat.model)
-    if asked.chat.stream:
+async def _answer(held: Services, chat: ChatRequest, persona: Persona, turn: Run, receive: Receive) -> Response:
+    run = held.metrics.watched(turn, persona.template.id if persona.template else "")
+    stamp = new_stamp(chat.model)
+    if chat.stream:
         heartbeat_s = held.settings.heartbeat_s
-        return _event_stream(stream(run, stamp, include_usage=asked.chat.include_usage, heartbeat_s=heartbeat_s))
+        return _event_stream(stream(run, stamp, include_usage=chat.include_usage, heartbeat_s=heartbeat_s))
     answer = asyncio.create_task(collect(run, stamp))
     gone = asyncio.create_task(_client_gone(receive))
     try:

@@ -12,17 +12,20 @@ from pydantic import SecretStr
 
 from sidecar.broker import Broker, provider_session
 from sidecar.chat import Turns
+from sidecar.commands import Commands
 from sidecar.hub_client import HubClient
 from sidecar.identity import Identity
 from sidecar.locks import KeyedLocks
 from sidecar.metrics import Metrics
 from sidecar.providers import effective_keys
+from sidecar.quota import Quota
 from sidecar.registry import PersonaRegistry
 from sidecar.runners.base import RunnerMode
 from sidecar.runners.pool import RunnerPool
 from sidecar.runners.process import ProcessMode
 from sidecar.sessions import forget_strays
 from sidecar.settings import ProviderName, Settings
+from sidecar.start_checks import StartChecks
 from sidecar.store import Store
 from sidecar.templates import load_templates
 from sidecar.turns import TurnRegistry
@@ -39,6 +42,7 @@ class Services:
     http: aiohttp.ClientSession
     metrics: Metrics
     usage: UsageBook
+    commands: Commands
 
     def effective_keys(self, identity: Identity) -> Mapping[ProviderName, SecretStr]:
         return effective_keys(identity.keys, self.settings)
@@ -55,9 +59,11 @@ async def run_services(settings: Settings) -> AsyncIterator[Services]:
     async with aiohttp.ClientSession(connector=connector) as http, provider_session() as providers:
         usage = UsageBook(store)
         hub = HubClient(settings.hub_url, settings.service_key, http)
-        pool = RunnerPool(settings, _mode(settings, http), http, partial(forget_strays, store))
+        checks = StartChecks(settings.home, settings.min_free_gb)
+        pool = RunnerPool(settings, _mode(settings, http), http, partial(forget_strays, store), checks)
         metrics = Metrics(settings, lambda: len(pool.live))
         running = TurnRegistry(usage.note, metrics.count)
+        chats = KeyedLocks()
         turns = Turns(
             settings=settings,
             templates=templates,
@@ -67,13 +73,15 @@ async def run_services(settings: Settings) -> AsyncIterator[Services]:
             running=running,
             registry=PersonaRegistry(store, templates),
             door=lambda view: f"{settings.gateway}/mcp/{view.name}",
-            chats=KeyedLocks(),
+            chats=chats,
+            quota=Quota(settings.workspace_quota_mb * 2**20),
         )
+        commands = Commands(store, pool, templates, chats, settings.turn_timeout_s)
         hub.start()
         await pool.start()
         usage.start()
         try:
-            yield Services(settings, turns, Broker(settings, running, providers), providers, metrics, usage)
+            yield Services(settings, turns, Broker(settings, running, providers), providers, metrics, usage, commands)
         finally:
             await running.aclose()
             await hub.close()

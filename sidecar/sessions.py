@@ -2,7 +2,8 @@
 
 A persona with memory continues where the answer that the user replied to ended: in that answer's session when nothing
 came after it there, else in a fork that ends with it. Answers that the persona did not see come first, as a
-transcript. Every other turn gets a session of its own, which is deleted afterwards.
+transcript. Every other turn gets a session of its own, which is deleted afterwards. Of a chat whose memory was deleted
+only the answers since then are told, to any persona.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from sidecar.openai_models import Message
 from sidecar.opencode_client import OpencodeClient
 from sidecar.opencode_config import Rule
 from sidecar.personas import Persona
-from sidecar.store import Answer, Store
+from sidecar.store import Answer, Store, Tree
 
 TITLE = "turn"
 
@@ -46,26 +47,34 @@ async def take_seat(
     client: OpencodeClient,
 ) -> Seat:
     """Finds or makes the session of a turn and gives it ``rules``. ``history`` is what came before the new message."""
+    tree = await asyncio.to_thread(store.tree, user, identity.chat_id) if identity.has_memory_id else Tree({})
+    above = answers_above(tree.answers, identity.parent_message_id)
+    if tree.begun_anew:
+        history = last_exchanges(history, len(above))
     if not remembers(persona, identity):
         return Seat(await client.create_session(TITLE, rules), tuple(history), kept=False)
-    answers = await asyncio.to_thread(store.answers, user, identity.chat_id)
-    known, unseen = last_seen(answers, identity.parent_message_id, persona.id)
+    known, unseen = last_seen(above, persona.id)
     session = await _resume(client, known, rules) if known else None
     if session is None:
         return Seat(await client.create_session(TITLE, rules), tuple(history), kept=True)
     return Seat(session, tuple(last_exchanges(history, unseen)), kept=True)
 
 
-def last_seen(answers: Mapping[str, Answer], parent: str, persona: str) -> tuple[Answer | None, int]:
-    """The nearest answer at or above ``parent`` that ``persona`` gave in a session, and how many came after it."""
-    unseen, visited = 0, set[str]()
-    while parent in answers and parent not in visited:
-        visited.add(parent)
-        answer = answers[parent]
+def answers_above(answers: Mapping[str, Answer], parent: str) -> list[Answer]:
+    """The known answers from ``parent`` up to the first of the chat, or to one that is not known; nearest first."""
+    above: dict[str, Answer] = {}
+    while parent in answers and parent not in above:
+        above[parent] = answers[parent]
+        parent = answers[parent].parent
+    return list(above.values())
+
+
+def last_seen(above: Sequence[Answer], persona: str) -> tuple[Answer | None, int]:
+    """The nearest answer that ``persona`` gave in a session, and how many came after it."""
+    for unseen, answer in enumerate(above):
         if answer.persona == persona and answer.session:
             return answer, unseen
-        unseen, parent = unseen + 1, answer.parent
-    return None, unseen
+    return None, len(above)
 
 
 def last_exchanges(history: Sequence[Message], count: int) -> Sequence[Message]:

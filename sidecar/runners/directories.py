@@ -22,6 +22,7 @@ def prepare(spec: RunnerSpec) -> None:
     _take_over_data(spec)
     for kind in ("config", "state", "cache", "data"):
         (spec.private / kind / "opencode").mkdir(parents=True, exist_ok=True, mode=0o700)
+    _drop_libraries(spec.private / "cache")
     _suppress_install(spec.private / "config" / "opencode")
     write_config(spec)
 
@@ -60,6 +61,12 @@ def _take_over_data(spec: RunnerSpec) -> None:
     for path in others:
         if not (path / "data").exists():
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _drop_libraries(cache: Path) -> None:
+    """opencode unpacks a library of 5 MB under a new name at every start, and leaves it behind."""
+    for left in cache.glob(".*.so"):
+        left.unlink(missing_ok=True)
 
 
 def _suppress_install(config: Path) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager
 
 import aiohttp
@@ -27,14 +27,25 @@ from sidecar.settings import Settings
 log = logging.getLogger(__name__)
 MEND_S = 2.0
 ENOUGH_S = 10.0
+BeforeStart = Callable[[str], Awaitable[None]]
+"""Called with the user before a runner is started; what it raises keeps it from being started."""
+
 STRAYS = "What your last answer had left running was ended: your workspace is started again …"
 
 
 class RunnerPool:
     """Owns every runner of this sidecar. ``http`` is shared and stays the caller's."""
 
-    def __init__(self, settings: Settings, mode: RunnerMode, http: aiohttp.ClientSession, on_start: OnStart) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        mode: RunnerMode,
+        http: aiohttp.ClientSession,
+        on_start: OnStart,
+        before_start: BeforeStart,
+    ) -> None:
         self._settings = settings
+        self._before_start = before_start
         self._mode = mode
         self._http = http
         self._on_start = on_start
@@ -233,6 +244,7 @@ class RunnerPool:
             ) from None
 
     async def _start(self, user: str, key_sig: str, config: OpencodeConfig, say: Say) -> LiveRunner:
+        await self._before_start(user)
         runner = self._mode.make(specify(self._settings, user, key_sig, config.text))
         self._starting[user] = runner.spec.name
         try:

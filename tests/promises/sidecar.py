@@ -136,4 +136,16 @@ SIDECAR: Final[dict[str, str]] = {
     "memory:off-by-meta": "memory can be switched off",
     "memory:quoted-when-unseen": "answers of another persona come first as a quoted transcript",
     "memory:remembers": "Izzy remembers what the request does not repeat",
+    # Quotas and commands
+    "quota:allocated": "what a user's files take on the disk is counted once, and nothing can be hidden from it",
+    "quota:bounded": "too many files or folders that are too deep count as too much",
+    "quota:ends-the-turn": "a turn that writes past the quota ends with used, allowed and what to do; the files stay",
+    "quota:over-already": "who is over the quota can still have a turn, as long as it does not grow",
+    "runner:no-leftovers": "what opencode unpacks at each start does not pile up",
+    "runners:min-free": "no runner starts with less free disk than is set",
+    "commands:exact": "only a message that is just /reset or /forget is a command",
+    "commands:not-told": "commands and their answers are told to no model",
+    "commands:reset": "/reset ends the user's runner and keeps files and memory; while an answer runs it says so",
+    "commands:forget": "/forget deletes the chat's memory and sessions, and nothing said before is told again",
+    "commands:nothing-to-forget": "/forget says where nothing is remembered",
 }

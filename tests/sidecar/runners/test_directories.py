@@ -37,6 +37,16 @@ def test_preparing_twice_keeps_what_is_there(tmp_path: Path) -> None:
     assert spec(tmp_path).config_file.stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.requirement("runner:no-leftovers")
+def test_the_library_of_the_last_start_goes(tmp_path: Path) -> None:
+    prepare(spec(tmp_path))
+    cache = spec(tmp_path).private / "cache"
+    (cache / ".bcfbcfdebda5b7ef-00000000.so").write_bytes(b"x")
+    (cache / "opencode" / "bin").mkdir()
+    prepare(spec(tmp_path))
+    assert [path.name for path in cache.iterdir()] == ["opencode"]
+
+
 def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "config.json"
     write_atomically(path, "old")
