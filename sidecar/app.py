@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
-from sidecar import operator_routes, runner_routes
+from sidecar import operator_routes, runner_routes, user_routes
 from sidecar.access import KeyFirst, http_error
 from sidecar.errors import SidecarError
 from sidecar.routes import error_response, router
@@ -37,6 +37,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(router)
     app.include_router(operator_routes.router)
     app.include_router(runner_routes.router)
+    app.include_router(user_routes.router)
     app.add_middleware(KeyFirst, key=lambda: settings.sidecar_api_key)
     app.add_middleware(
         RunnerSeam,

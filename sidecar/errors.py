@@ -8,7 +8,8 @@
     │   ├── InvalidRequest       400  a field is missing, of a wrong type or unknown
     │   ├── MissingKey           400  the model's provider has no key
     │   ├── Forbidden            403  this deployment does not serve that user
-    │   ├── Busy                 409  turns with an older key set are still running
+    │   ├── NotFound             404  nothing of that name is kept
+    │   ├── Busy                 409  turns that stand in the way are still running
     │   └── TooLarge             413  body or header over its limit
     ├── Overloaded               429  every runner is in use; carries Retry-After
     ├── RunnerError              503  the agent engine is missing, did not start or was lost
@@ -26,6 +27,7 @@ Reason = Literal[
     "invalid_request",
     "missing_key",
     "forbidden",
+    "not_found",
     "busy",
     "too_large",
     "overloaded",
@@ -91,6 +93,11 @@ class MissingKey(RequestError):
 class Forbidden(RequestError):
     status = 403
     reason: Reason = "forbidden"
+
+
+class NotFound(RequestError):
+    status = 404
+    reason: Reason = "not_found"
 
 
 class Busy(RequestError):

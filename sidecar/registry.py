@@ -43,6 +43,10 @@ class PersonaRegistry:
             await self._remember(user, entry)
         return [known[key] for key in sorted(known)]
 
+    def forget(self, user: str) -> None:
+        """What is held of this user in memory; the store is its owner's to clear."""
+        self._users.pop(user, None)
+
     async def _remember(self, user: str, entry: KnownPersona) -> None:
         """A failure costs the agent of its own after a restart, not the turn."""
         try:

@@ -43,6 +43,7 @@ class Services:
     metrics: Metrics
     usage: UsageBook
     commands: Commands
+    checks: StartChecks
 
     def effective_keys(self, identity: Identity) -> Mapping[ProviderName, SecretStr]:
         return effective_keys(identity.keys, self.settings)
@@ -81,7 +82,8 @@ async def run_services(settings: Settings) -> AsyncIterator[Services]:
         await pool.start()
         usage.start()
         try:
-            yield Services(settings, turns, Broker(settings, running, providers), providers, metrics, usage, commands)
+            broker = Broker(settings, running, providers)
+            yield Services(settings, turns, broker, providers, metrics, usage, commands, checks)
         finally:
             await running.aclose()
             await hub.close()

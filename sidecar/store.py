@@ -95,6 +95,7 @@ class Store:
     """``path`` is made when it is missing. Raises ``StoreError``."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._engine = _open(path)
@@ -105,6 +106,11 @@ class Store:
         except (OSError, sqlite3.Error, SQLAlchemyError) as error:
             why = getattr(error, "orig", None) or error
             raise StoreError(f"{path} cannot be opened ({why}). Check the folder, its rights and its space.") from None
+
+    @property
+    def engine(self) -> Engine:
+        """For what concerns a user as a whole, in ``store_users``."""
+        return self._engine
 
     def close(self) -> None:
         self._engine.dispose()

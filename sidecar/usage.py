@@ -62,9 +62,13 @@ class UsageBook:
 
     async def rows(self, days: int) -> list[UsageRow]:
         """The last ``days`` days in UTC, today included, the latest first."""
-        await asyncio.shield(asyncio.ensure_future(self._flush()))
+        await self.written()
         since = self._clock().date() - timedelta(days=days - 1)
         return await asyncio.to_thread(self._store.usage, since.isoformat())
+
+    async def written(self) -> None:
+        """Returns when what was noted so far is written, or cannot be."""
+        await asyncio.shield(asyncio.ensure_future(self._flush()))
 
     def _add(self, row: UsageRow) -> None:
         held = self._pending.get(row.key)

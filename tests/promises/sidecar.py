@@ -148,4 +148,9 @@ SIDECAR: Final[dict[str, str]] = {
     "commands:reset": "/reset ends the user's runner and keeps files and memory; while an answer runs it says so",
     "commands:forget": "/forget deletes the chat's memory and sessions, and nothing said before is told again",
     "commands:nothing-to-forget": "/forget says where nothing is remembered",
+    "users:listed": "everybody of whom something is kept is listed, with size, last use and tokens",
+    "users:export": "an export holds all of one user, consistent, and no secret or file of anybody else",
+    "users:removed": "a removal takes all of one user and nothing of another, and waits for no running turn",
+    "users:command": "users ls, export and rm say what is gone and unused, and remove nothing on doubt",
+    "users:known": "Open WebUI tells whom it knows, by hash, to the key alone",
 }
