@@ -9,25 +9,27 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Annotated
 
 import httpx
 import typer
 
 from open_persona.chats import ChatNote
+from open_persona.command_line import api_key
+from open_persona.command_line import errors_shown as _errors_shown
+from open_persona.command_line import run as _run
 from open_persona.config_show import config_of
 from open_persona.conversation import Conversation
-from open_persona.errors import BadArgument, OpenPersonaError, ServiceUnreachable
+from open_persona.errors import BadArgument
 from open_persona.home import home_folder, prepare_home
-from open_persona.secrets import load_secrets
 from open_persona.settings import StackSettings, identifier
 from open_persona.sidecar_api import SidecarApi, meta_for
-from open_persona.signals import run_until_stopped
 from open_persona.terminal import console
 from open_persona.toolchain import ensure_all, tools_folder
 from open_persona.typed import typed_lines
+from open_persona.users_cli import users_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,6 +43,8 @@ new_app = typer.Typer(no_args_is_help=True, help="Make a new integration or pers
 app.add_typer(new_app, name="new")
 runners_app = typer.Typer(no_args_is_help=True, help="The runners of the sidecar: list, log, restart, stop.")
 app.add_typer(runners_app, name="runners")
+
+app.add_typer(users_app, name="users")
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: take the defaults for what is not said.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -298,33 +302,9 @@ async def _with_sidecar(ask: Callable[[SidecarApi], Coroutine[None, None, int]])
 
 @asynccontextmanager
 async def _sidecar() -> AsyncIterator[SidecarApi]:
-    settings = _settings()
-    secrets = load_secrets(settings.home, os.environ)
-    if secrets is None:
-        raise ServiceUnreachable(
-            f"There are no keys in {settings.home} yet. Start the services with 'open-persona up'."
-        )
+    settings, key = _settings(), api_key()
     async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
-        yield SidecarApi(settings.sidecar, http, secrets.sidecar_api_key)
-
-
-@contextmanager
-def _errors_shown() -> Iterator[None]:
-    """Ends the command with code 1 and the error's own words."""
-    try:
-        yield
-    except OpenPersonaError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(1) from None
-    except OSError as error:  # of this machine's, such as a full disk or a closed pipe
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
-        raise typer.Exit(1) from None
-
-
-def _run(command: Callable[[], Coroutine[None, None, int]]) -> None:
-    with _errors_shown():
-        raise typer.Exit(run_until_stopped(command()))
+        yield SidecarApi(settings.sidecar, http, key)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@
     ├── PortTaken            another program listens where a service should
     ├── ServiceFailed        a service ended or did not become ready in time
     ├── HubRefused           the hub said no, in its own words
+    ├── UsersRefused         the sidecar would not show, hand over or remove a user's data, in its own words
     └── ServiceUnreachable   a running service did not answer, or answered with an error
 """
 
@@ -51,6 +52,10 @@ class ServiceFailed(OpenPersonaError):
 
 class HubRefused(OpenPersonaError):
     """The hub said no; the message is the hub's."""
+
+
+class UsersRefused(OpenPersonaError):
+    """The sidecar would not show, hand over or remove a user's data; the message is the sidecar's."""
 
 
 class ServiceUnreachable(OpenPersonaError):

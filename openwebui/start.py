@@ -24,10 +24,11 @@ def _patch_router(module: ModuleType) -> None:
 
 
 def _attach(module: ModuleType) -> None:
-    from . import open_persona_seed, status_route
+    from . import open_persona_seed, status_route, users_route
 
     open_persona_seed.attach(module.app)
     status_route.attach(module.app)
+    users_route.attach(module.app)
 
 
 HOOKS: Mapping[str, Hook] = {"open_webui.routers.openai": _patch_router, "open_webui.main": _attach}

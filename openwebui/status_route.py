@@ -34,7 +34,7 @@ def attach(app: App) -> None:
     settings = Settings.from_environment(os.environ)
 
     async def endpoint(request: Request) -> Response:
-        if not _is_known(request.headers.get("authorization", ""), settings.sidecar_api_key):
+        if not is_known(request.headers.get("authorization", ""), settings.sidecar_api_key):
             return JSONResponse({"detail": "Bear the sidecar's API key."}, status_code=401)
         return JSONResponse(await status(request.app.state, settings), headers={"cache-control": "no-store"})
 
@@ -70,6 +70,7 @@ def _set_in(valves: Mapping[str, object]) -> list[str]:
     return [provider for provider, field in KEY_FIELDS.items() if str(valves.get(field) or "").strip()]
 
 
-def _is_known(header: str, key: SecretStr) -> bool:
+def is_known(header: str, key: SecretStr) -> bool:
+    """Whether ``header`` bears ``key``; compares in constant time."""
     expected = key.get_secret_value()
     return bool(expected) and hmac.compare_digest(header.encode(), f"Bearer {expected}".encode())

@@ -41,7 +41,7 @@ def export(home: Path, user: str, rows: Mapping[str, Sequence[Row]]) -> Generato
 
     def write() -> None:
         try:
-            with tarfile.open(fileobj=pipe, mode="w|gz", bufsize=BLOCK) as tar:  # type: ignore[call-overload]
+            with tarfile.open(fileobj=pipe, mode="w|gz", bufsize=BLOCK) as tar:
                 _Export(home, user, tar).add_all(rows)
             pipe.end(None)
         except _ReaderGoneError:

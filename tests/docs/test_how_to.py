@@ -33,7 +33,15 @@ def test_a_page_works_as_it_is_written(reader: Reader, page: Path) -> None:
 
 @pytest.mark.requirement("docs:how-to")
 @pytest.mark.parametrize(
-    "name", ["add-an-integration", "add-a-persona", "isolate-runners", "find-what-is-wrong", "read-the-status-page"]
+    "name",
+    [
+        "add-an-integration",
+        "add-a-persona",
+        "end-of-data",
+        "isolate-runners",
+        "find-what-is-wrong",
+        "read-the-status-page",
+    ],
 )
 def test_the_page_is_among_those_that_are_run(name: str) -> None:
     assert name in {page.stem for page in RUN}

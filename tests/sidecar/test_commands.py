@@ -45,9 +45,17 @@ def commands(path: Path, pool: Pool | None = None, chats: KeyedLocks | None = No
     return Commands(Store(path), cast("RunnerPool", pool or Pool()), TEMPLATES, chats or KeyedLocks(), wait_s)
 
 
-async def say(held: Commands, words: str, *, model: str = "open-persona/izzy", **ids: str) -> list[Output]:
+async def say(
+    held: Commands,
+    words: str,
+    *,
+    model: str = "open-persona/izzy",
+    chat_id: str = "",
+    message_id: str = "",
+    parent_message_id: str = "",
+) -> list[Output]:
     chat = ChatRequest(model, (Message("user", words),))
-    told = held.read(Identity("ann", **ids), chat)
+    told = held.read(Identity("ann", chat_id, message_id, parent_message_id=parent_message_id), chat)
     assert told is not None
     outputs: list[Output] = []
     await held.run(told, outputs.append)
@@ -139,13 +147,12 @@ async def test_forget_removes_this_chat_of_this_user_alone(tmp_path: Path) -> No
 
 @pytest.mark.requirement("commands:nothing-to-forget")
 async def test_forget_says_where_there_is_nothing(tmp_path: Path) -> None:
-    held = commands(tmp_path / "db")
+    held, draft = commands(tmp_path / "db"), "open-persona/grant-draft"
     assert words_of(await say(held, "/forget")) == UNKEPT
     assert words_of(await say(held, "/forget", chat_id="temporary:1", message_id="f")) == UNKEPT
-    ids = {"chat_id": "c", "message_id": "f"}
-    assert words_of(await say(held, "/forget", model="open-persona/grant-draft", **ids)) == NO_MEMORY
+    assert words_of(await say(held, "/forget", model=draft, chat_id="c", message_id="f")) == NO_MEMORY
     held.store.remember_answer(Answer(ANN, "c", "a1", "", "izzy", "ses", "msg"))
-    assert words_of(await say(held, "/forget", model="open-persona/grant-draft", **ids)) == FORGOTTEN
+    assert words_of(await say(held, "/forget", model=draft, chat_id="c", message_id="f")) == FORGOTTEN
 
 
 @pytest.mark.requirement("commands:forget")
