@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 COMPOSE: Final[dict[str, str]] = {
+    "compose:checklist": "the six lines for finding out what is wrong work as printed",
+    "compose:down": "down ends the runners too, and the next up goes on with all state",
     "compose:env_example": ".env.example and the page of settings name every variable that the compose file takes",
     "compose:first_run": "the first run makes folders, secrets and .env, changes none later, and refuses bad places",
     "compose:hardened": "every service runs as user 1000 on a read-only root, with limits, on loopback",
     "compose:images": "the images are built by either builder, share their packages and run as user 1000",
     "compose:secrets": "secrets are files, each for those who need it, and no inspection of a container shows one",
+    "compose:up": "all services are healthy, and a chat through Open WebUI reaches an integration from a runner",
 }

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -200,9 +201,10 @@ class Stack(Caller):
         await probe_all(self.hub_url, integrations)
 
 
-async def bridge_gateway() -> str:
-    """The host's address on Docker's own bridge."""
-    return (await docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}")).strip()
+async def bridge_address() -> str:
+    """The host's address on Docker's own bridge: the network's first, which older engines do not name."""
+    subnet = await docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Subnet}}")
+    return str(IPv4Network(subnet.strip(), strict=False)[1])
 
 
 @asynccontextmanager
@@ -226,7 +228,7 @@ async def running_stack(
     state = PLACE / f"{prefix}-state"
     chosen = {f"OPEN_PERSONA_{name}_PORT": free_port() for name in ("SIDECAR", "HUB", "WEBUI")} | dict(ports or {})
     async with AsyncExitStack() as stack:
-        host = await bridge_gateway()
+        host = await bridge_address()
         provider = await stack.enter_async_context(running_provider(script, host=host))
         grants = await stack.enter_async_context(running_fake(host=host))
         client = await stack.enter_async_context(httpx.AsyncClient(timeout=120, trust_env=False))
