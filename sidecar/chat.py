@@ -284,7 +284,7 @@ class _Conversation:
             if failed.done() and not relay.done():  # what the provider had said before is still on its way
                 await asyncio.wait({relay, gone}, timeout=LAST_WORDS_S, return_when=asyncio.FIRST_COMPLETED)
             if relay.done():
-                return relay.result()
+                return await self._outcome(relay, gone)
             if gone.done():
                 raise self._live.loss()
             raise self._turn.note.failure or ProviderError("The model provider failed. Try again.")
@@ -292,6 +292,16 @@ class _Conversation:
             for task in (relay, gone, failed):
                 task.cancel()
             await asyncio.gather(relay, gone, failed, return_exceptions=True)
+
+    async def _outcome(self, relay: asyncio.Task[Ended], gone: asyncio.Task[bool]) -> Ended:
+        """The end that the relay has seen. Where it lost the runner, why that ended says more than the broken call."""
+        try:
+            return relay.result()
+        except RunnerError:
+            await asyncio.wait({gone}, timeout=LAST_WORDS_S * 2)
+            if gone.done():
+                raise self._live.loss() from None
+            raise
 
     async def _relay(self, seat: sessions.Seat, events: TurnEvents) -> Ended:
         client = self._live.client

@@ -41,8 +41,13 @@ async def sidecar(
     async with serve_app(Opencode().app()) as url:
         engine = Engine(url)
         monkeypatch.setattr(services, "_mode", lambda *_: DoubleMode(engine))
-        keys = {name: SecretStr(name) for name in ("service_key", "token_key")}
-        settings = Settings(home=home, sidecar_api_key=SecretStr("api-key"), hub_url="http://127.0.0.1:9", **keys)
+        settings = Settings(
+            home=home,
+            sidecar_api_key=SecretStr("api-key"),
+            service_key=SecretStr("service-key"),
+            token_key=SecretStr("token-key"),
+            hub_url="http://127.0.0.1:9",
+        )
         app = create_app(settings)
         async with serve_app(app) as served, httpx.AsyncClient(base_url=served, trust_env=False) as client:
             yield client, app.state.services.turns.pool, engine

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.errors import Busy, Overloaded, RunnerError
-from sidecar.runners import adoption, pool
+from sidecar.runners import adoption
 from sidecar.runners.specification import specify
 from tests.sidecar.runners.engine_double import SIG, Rig, found, rig, until
 
@@ -27,7 +27,7 @@ async def name_of(it: Rig, user: str) -> str:
 
 @pytest.mark.requirement("runner:places")
 async def test_fifty_users_at_once_with_ten_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
     async with rig(tmp_path, max_runners=10) as it:
         gate = asyncio.Event()
         turns = [asyncio.create_task(it.turn(user, gate)) for user in hashes(50)]
