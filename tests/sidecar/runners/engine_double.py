@@ -26,6 +26,7 @@ from sidecar.runners.base import Ending, FoundRunner, RunnerSpec
 from sidecar.runners.directories import prepare
 from sidecar.runners.pool import RunnerPool
 from sidecar.settings import Settings
+from sidecar.start_checks import StartChecks
 from tests.fakes.asgi_server import serve_app
 
 CONFIG = OpencodeConfig(json.dumps({"agent": {}, "mcp": {}, "n": 1}))
@@ -206,7 +207,8 @@ class Rig:
         async def on_start(user: str, client: object) -> None:
             self.engine.calls["on_start"] += 1
 
-        pool = RunnerPool(self.settings, DoubleMode(self.engine, lasting), self.http, on_start)
+        checks = StartChecks(self.settings.home, 0)
+        pool = RunnerPool(self.settings, DoubleMode(self.engine, lasting), self.http, on_start, checks)
         self.pools.append(pool)
         await pool.start()
         return pool
