@@ -76,7 +76,9 @@ class Engine:
         except (TimeoutError, requests.Timeout):
             raise self._silent(what) from None
         except (DockerException, requests.RequestException, OSError) as error:
-            raise self._unreachable(what, error) from None
+            cause = _root(error)
+            slow = isinstance(cause, TimeoutError)
+            raise (self._silent(what) if slow else self._unreachable(what, cause)) from None
 
     def _knock(self) -> None:
         """Raises ``OSError`` where nobody listens. The SDK would leave each such socket to the garbage collector."""
@@ -106,15 +108,19 @@ class Engine:
             detail=f"{what}: {self.host} did not answer within {CALL_S:g} s",
         )
 
-    def _unreachable(self, what: str, error: Exception) -> EngineError:
-        cause = error
-        while isinstance(cause.__cause__ or cause.__context__, Exception):
-            cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
+    def _unreachable(self, what: str, cause: BaseException) -> EngineError:
         return EngineError(
             "The container engine (Docker) can't be reached. Your operator has to start it, and to see that the "
             "sidecar may use it (OPEN_PERSONA_DOCKER_HOST); then send the message again.",
             detail=f"{what}: {self.host}: {type(cause).__name__}: {cause}",
         )
+
+
+def _root(error: BaseException) -> BaseException:
+    """What the SDK and its HTTP library have wrapped."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return error
 
 
 def refused(what: str, error: APIError) -> EngineError:
