@@ -111,15 +111,19 @@ class DockerMode:
             return
         self._refuse_stranger(found, name)
         await self._docker.containers.remove(found.id)
-        await self._docker.networks.remove_unused(found.labels.get(WORKSPACE, ""))
+        await self._leave_network(found.labels.get(WORKSPACE, ""))
 
     async def tidy(self) -> None:
         used = {one.labels.get(WORKSPACE) for one in await self._docker.containers.list()}
         for workspace in await self._docker.networks.workspaces() - used:
-            try:
-                await self._docker.networks.remove_unused(workspace)
-            except RunnerError as error:
-                log.warning("a network that nobody uses is left: %s", error.detail)
+            await self._leave_network(workspace)
+
+    async def _leave_network(self, workspace: str) -> None:
+        """What can't be removed now is tidied later."""
+        try:
+            await self._docker.networks.remove_unused(workspace)
+        except RunnerError as error:
+            log.warning("the network of workspace %s is left: %s", workspace, error.detail)
 
     async def logs(self, name: str, lines: int) -> str:
         found = await self._docker.containers.find(name)

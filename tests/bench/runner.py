@@ -45,7 +45,8 @@ async def bare_start(deployment: Deployment, number: int) -> float:
     try:
         given = ("--name", name, "-e", f"OPENCODE_SERVER_PASSWORD={password}", deployment.engine.runner)
         await asyncio.to_thread(docker, "run", "-d", *given)
-        address = await asyncio.to_thread(docker, "inspect", "--format", "{{.NetworkSettings.IPAddress}}", name)
+        template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        address = await asyncio.to_thread(docker, "inspect", "--format", template, name)
         await ready(OpencodeClient(f"http://{address}:{PORT}", spec.password, deployment.http))
         return time.perf_counter() - begun
     finally:

@@ -123,6 +123,6 @@ def running_engine() -> Iterator[Engine]:
 @contextmanager
 def _alone() -> Iterator[None]:
     """One test process at a time installs, starts and builds."""
-    with (Path(tempfile.gettempdir()) / "open-persona-engine.lock").open("w") as file:
+    with (Path(tempfile.gettempdir()) / f"open-persona-engine-{os.geteuid()}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
