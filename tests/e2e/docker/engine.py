@@ -21,8 +21,7 @@ from tests.e2e.docker import daemon
 ROOT = Path(__file__).resolve().parents[3]
 MAKE_BASES = ROOT / "deploy" / "make-base-images"
 RUNNER = ROOT / "deploy" / "runner"
-RUNNER_IMAGE = "open-persona-runner:1.18.33"
-SOURCE = "open-persona.source"
+RUNNER_IMAGE = "open-persona-test-runner"
 NAMESPACE = os.environ.get("NS", "open-persona-base")
 OFFICIAL = {"debian:bookworm": "debian:bookworm-slim", "python:3.11": "python:3.11-slim"}
 VARIABLES = {"debian:bookworm": "OPEN_PERSONA_DEBIAN_BASE", "python:3.11": "OPEN_PERSONA_PYTHON_BASE"}
@@ -78,22 +77,25 @@ def _pulled(image: str) -> bool:
 
 
 def build_runner(base: str) -> str:
-    """The runner's image, built unless one of the same sources is here. opencode is the one that set-up fetched."""
+    """The runner's image, built unless one of the same sources is here: its tag says of which.
+
+    opencode is the one that set-up has fetched, where it has.
+    """
     opencode = next(iter((ROOT / ".tools").glob("opencode-*/opencode")), None)
     files = [RUNNER / "Dockerfile", RUNNER / "fetch-opencode"]
-    source = hashlib.sha256(b"\0".join([*(file.read_bytes() for file in files), base.encode()])).hexdigest()[:16]
-    label = f'{{{{index .Config.Labels "{SOURCE}"}}}}'
-    if docker("image", "inspect", "--format", label, RUNNER_IMAGE, check=False) == source:
-        return RUNNER_IMAGE
+    source = hashlib.sha256(b"\0".join([*(file.read_bytes() for file in files), base.encode()])).hexdigest()[:12]
+    image = f"{RUNNER_IMAGE}:{source}"
+    if has_image(image):
+        return image
     with tempfile.TemporaryDirectory(prefix="open-persona-build-") as folder:
         context = Path(folder) / "deploy" / "runner"
         context.mkdir(parents=True)
         for file in (*files, *([opencode] if opencode else [])):
             shutil.copy(file, context / file.name)
-        print(f"docker: building {RUNNER_IMAGE}", flush=True)
-        given = ("-t", RUNNER_IMAGE, "--label", f"{SOURCE}={source}", "--build-arg", f"BASE_IMAGE={base}")
-        docker("build", "-q", *given, "-f", str(context / "Dockerfile"), folder, timeout_s=BUILD_S)
-    return RUNNER_IMAGE
+        print(f"docker: building {image}", flush=True)
+        given = ("-t", image, "--build-arg", f"BASE_IMAGE={base}", "-f", str(context / "Dockerfile"))
+        docker("build", "-q", *given, folder, timeout_s=BUILD_S)
+    return image
 
 
 @contextmanager
