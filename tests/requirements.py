@@ -13,7 +13,9 @@ from tests.promises.hub import HUB
 from tests.promises.integrations import INTEGRATIONS
 from tests.promises.open_webui import OPEN_WEBUI
 from tests.promises.sidecar import SIDECAR
+from tests.promises.spawner import SPAWNER
 from tests.promises.the_repo import THE_REPO
 
 AREAS: Final = (THE_REPO, OPEN_WEBUI, HUB, INTEGRATIONS, SIDECAR, DOCKER, COMPOSE)
+AREAS: Final = (THE_REPO, OPEN_WEBUI, HUB, INTEGRATIONS, SIDECAR, SPAWNER)
 REQUIREMENTS: Final[dict[str, str]] = {key: text for area in AREAS for key, text in area.items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("hub", "mcp_servers", "open_persona", "openwebui", "sidecar")
+PACKAGES = ("hub", "mcp_servers", "open_persona", "openwebui", "sidecar", "spawner")
 OURS = (*PACKAGES, "tests")
 ALLOWED: dict[str, tuple[str, ...]] = {
     "hub": ("hub",),
@@ -17,6 +17,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "open_persona": ("open_persona", "hub", "mcp_servers", "sidecar"),
     "openwebui": ("openwebui",),
     "sidecar": ("sidecar", "hub.manifest", "hub.wire"),
+    "spawner": ("spawner",),
 }
 
 
@@ -75,6 +76,7 @@ def test_every_way_to_import_is_seen(source: str, found: list[str]) -> None:
         ("hub.manifest", "mcp_servers", False),
         ("sidecar.chat", "hub", False),
         ("hub.wire", "openwebui", False),
+        ("sidecar.identity", "spawner", False),
         ("tests.fakes", "open_persona", False),
         ("httpx", "openwebui", True),
     ],

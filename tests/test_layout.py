@@ -16,7 +16,16 @@ MACHINE_PATH = re.compile(rf"(?<![\w.])/(?:Users|work)/\w|{re.escape(str(ROOT))}
 REGISTRY = re.compile(
     "|".join(("pypi" + r"\.org", "pythonhosted" + r"\.org", "registry" + r"\.npmjs", "npmjs" + r"\.(?:org|com)"))
 )
-FOLDERS = ("hub", "mcp_servers", "mcp_servers/kit", "open_persona", "open_persona/demo", "sidecar", "sidecar/runners")
+FOLDERS = (
+    "hub",
+    "mcp_servers",
+    "mcp_servers/kit",
+    "open_persona",
+    "open_persona/demo",
+    "sidecar",
+    "sidecar/runners",
+    "spawner",
+)
 FRONT_DOOR = ("Makefile", "pyproject.toml", "constraints.txt", ".ci/run")
 BINARY = {".png", ".ico", ".woff2", ".gif"}
 

@@ -12,6 +12,7 @@ from mcp_servers.kit import app as kit_app
 from mcp_servers.kit import serve as kit_serve
 from open_persona.settings import StackSettings
 from sidecar.settings import Settings
+from spawner.settings import SpawnerSettings
 from tests.deploy.compose_file import interpolated
 
 ROOT = Path(__file__).parent.parent
@@ -29,7 +30,7 @@ OTHERS = {
 
 @pytest.mark.requirement("docs:settings")
 def test_the_page_and_the_settings_name_the_same_variables() -> None:
-    models = (Settings, HubSettings, StackSettings)
+    models = (Settings, HubSettings, StackSettings, SpawnerSettings)
     known = {f"OPEN_PERSONA_{name.upper()}" for model in models for name in model.model_fields} | OTHERS
     known |= {name for name in interpolated() if name.startswith("OPEN_PERSONA_")}
     documented = set(re.findall(r"^\| `(OPEN_PERSONA_[A-Z_<>]+)`", PAGE, re.MULTILINE))
@@ -39,7 +40,7 @@ def test_the_page_and_the_settings_name_the_same_variables() -> None:
 @pytest.mark.requirement("docs:settings")
 def test_the_source_reads_no_variable_that_is_not_documented() -> None:
     read = set()
-    for package in ("sidecar", "hub", "mcp_servers", "open_persona", "openwebui"):
+    for package in ("sidecar", "hub", "mcp_servers", "open_persona", "openwebui", "spawner"):
         for file in (ROOT / package).rglob("*.py"):
             read |= set(re.findall(r'"(OPEN_PERSONA_[A-Z_]+)"', file.read_text()))
     internal = {"OPEN_PERSONA_RUNNER_TOKEN"}  # the runner's own, set by the sidecar
