@@ -20,5 +20,6 @@ SPAWNER: Final[dict[str, str]] = {
     "spawner:load": "calls and streams are bounded, and a Docker that hangs costs a deadline",
     "spawner:settings": "the spawner's bounds are the sidecar's settings, and what does not fit is named",
     "spawner:socket": "the socket is open to one user and group, and never taken from a living spawner",
+    "spawner:image": "the image builds, runs as nobody special, and is healthy with Docker's socket alone",
     "docs:spawner": "the reference page lists every call",
 }
