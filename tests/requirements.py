@@ -18,4 +18,5 @@ from tests.promises.the_repo import THE_REPO
 
 AREAS: Final = (THE_REPO, OPEN_WEBUI, HUB, INTEGRATIONS, SIDECAR, DOCKER, COMPOSE)
 AREAS: Final = (THE_REPO, OPEN_WEBUI, HUB, INTEGRATIONS, SIDECAR, SPAWNER)
+AREAS: Final = (THE_REPO, OPEN_WEBUI, HUB, INTEGRATIONS, SIDECAR, DOCKER, SPAWNER)
 REQUIREMENTS: Final[dict[str, str]] = {key: text for area in AREAS for key, text in area.items()}

@@ -21,5 +21,6 @@ SPAWNER: Final[dict[str, str]] = {
     "spawner:settings": "the spawner's bounds are the sidecar's settings, and what does not fit is named",
     "spawner:socket": "the socket is open to one user and group, and never taken from a living spawner",
     "spawner:image": "the image builds, runs as nobody special, and is healthy with Docker's socket alone",
+    "spawner:sidecar": "the sidecar's own code works through the spawner, unchanged",
     "docs:spawner": "the reference page lists every call",
 }

@@ -11,11 +11,15 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
+from sidecar.runners.base import RunnerSpec
+from sidecar.runners.container_spec import Surroundings, container_spec
+from sidecar.settings import Settings
 from spawner.container_body import new_container
 from spawner.errors import CallError, Refused
 from spawner.settings import SpawnerSettings
-from tests.spawner.bodies import MIB, NAME, SECRET, container_body
+from tests.spawner.bodies import MIB, NAME, SECRET, SIG, WORKSPACE, container_body
 from tests.spawner.hostile import CONTAINERS, Change
 
 DATA = Path("/srv/open-persona")
@@ -66,6 +70,17 @@ def test_a_runner_is_made_with_our_label_and_else_as_asked_for() -> None:
     made = new_container(container_body(DATA), NAME, SETTINGS)
     labels = {**VALID["Labels"], "open-persona.spawner": SETTINGS.deployment}
     assert made.body == {**VALID, "Labels": labels}
+
+
+@pytest.mark.requirement("spawner:sidecar")
+def test_what_the_sidecar_makes_is_what_is_allowed() -> None:
+    settings = Settings(home=DATA, token_key=SecretStr("k"))
+    secret, private = SecretStr(SECRET), DATA / "runners" / WORKSPACE / SIG
+    workspace = DATA / "workspaces" / WORKSPACE
+    spec = RunnerSpec(NAME, WORKSPACE, SIG, workspace, private, "{}", token=secret, password=secret)
+    made = container_spec(spec, Surroundings(settings, image_id="sha256:" + "0" * 64, user="1000:1000"))
+    body = dict(made.body)
+    assert new_container(json.loads(json.dumps(body)), made.name, SETTINGS).workspace == WORKSPACE
 
 
 @pytest.mark.requirement("spawner:create")
