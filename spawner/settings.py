@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from spawner.errors import SettingsError
+from spawner.healthcheck import DEFAULT_SOCKET
 from spawner.names import SERVICE_ALIASES
 
 CONTAINER_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,127}")
@@ -27,7 +28,7 @@ class SpawnerSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="OPEN_PERSONA_", frozen=True)
 
-    spawner_socket: Path = Path("/run/open-persona/docker.sock")
+    spawner_socket: Path = Path(DEFAULT_SOCKET)
     spawner_docker_socket: Path = Path("/var/run/docker.sock")
     data_dir: Path
     runner_image: Annotated[str, Field(pattern=r"\A[a-z0-9][A-Za-z0-9._:/@-]{0,254}\z")] = "open-persona-runner:1.18.33"

@@ -18,12 +18,12 @@ from typing import Any, Final
 from docker import APIClient
 from docker.errors import APIError, NotFound
 
+from tests.e2e.docker.engine import Engine
 from tests.spawner.bodies import container_body, make_folders, network_body
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 DOCKER: Final = "/var/run/docker.sock"
 IMAGE: Final = "opspawner-test-runner:base"
-BASE: Final = "opbase/runner:base"
 MARK: Final = "opspawner-test"
 UID: Final = 1000
 Json = dict[str, Any]
@@ -140,10 +140,10 @@ def plain_container(docker: APIClient, name: str) -> str:
 
 
 @contextmanager
-def running_rig(folder: Path) -> Iterator[Rig]:
+def running_rig(folder: Path, engine: Engine) -> Iterator[Rig]:
     """A spawner that answers, and at the end nothing left of it or of what was made through it."""
     docker = APIClient(f"unix://{DOCKER}", version="auto", timeout=60)
-    docker.tag(BASE, *IMAGE.split(":"))
+    docker.tag(engine.runner, *IMAGE.split(":"))
     tail = secrets.token_hex(3)
     services = (f"{MARK}-{tail}-sidecar", f"{MARK}-{tail}-hub")
     rig = Rig(folder, docker, services, f"10.214.{secrets.randbelow(256)}.0/24")

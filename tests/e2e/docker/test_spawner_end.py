@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from docker.errors import NotFound
 
+from tests.e2e.docker.engine import Engine
 from tests.e2e.docker.spawner_relay import relay
 from tests.e2e.docker.spawner_rig import DOCKER, Rig, plain_container, running_rig
 from tests.e2e.docker.test_spawner_life import make_network, make_runner
@@ -22,8 +23,8 @@ pytestmark = pytest.mark.real
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    with running_rig(tmp_path) as rig:
+def rig(tmp_path: Path, engine: Engine) -> Iterator[Rig]:
+    with running_rig(tmp_path, engine) as rig:
         yield rig
 
 

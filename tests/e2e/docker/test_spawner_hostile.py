@@ -13,6 +13,7 @@ import pytest
 import requests
 from docker.errors import APIError
 
+from tests.e2e.docker.engine import Engine
 from tests.e2e.docker.spawner_rig import IMAGE, MARK, Json, Rig, plain_container, running_rig
 from tests.spawner.bodies import SECRET, make_folders
 from tests.spawner.hostile import CONTAINERS, NETWORKS, Change
@@ -21,9 +22,9 @@ pytestmark = pytest.mark.real
 
 
 @pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+def rig(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator[Rig]:
     """With the user's network there, so that nothing but the body keeps a container from being made."""
-    with running_rig(tmp_path_factory.mktemp("spawner")) as rig:
+    with running_rig(tmp_path_factory.mktemp("spawner"), engine) as rig:
         answer = post(rig, "/networks/create", rig.network_body())
         assert answer.status_code == 201, answer.text
         yield rig

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.docker.engine import Engine, base_image
 from tests.e2e.docker.spawner_rig import DOCKER, MARK, ROOT, Rig, eventually, running_rig
 from tests.spawner.bodies import make_folders
 
@@ -17,8 +18,8 @@ IMAGE = "opspawner-test-image:latest"
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    with running_rig(tmp_path) as rig:
+def rig(tmp_path: Path, engine: Engine) -> Iterator[Rig]:
+    with running_rig(tmp_path, engine) as rig:
         rig.kill()
         rig.socket.unlink()  # the dead spawner's, and root's
         yield rig
@@ -27,7 +28,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 @pytest.mark.requirement("spawner:image")
 def test_the_image_serves_as_nobody_special_and_ends_well(rig: Rig) -> None:
     command = ["docker", "build", "-q", "-f", "spawner/Dockerfile", "-t", IMAGE]
-    command += ["--build-arg", "BASE_IMAGE=opbase/python:base", "."]
+    command += ["--build-arg", f"BASE_IMAGE={base_image('python:3.11')}", "."]
     environment = {**os.environ, "DOCKER_BUILDKIT": "0"}
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=300)
 

@@ -13,6 +13,7 @@ import pytest
 import requests
 from docker.errors import APIError, NotFound
 
+from tests.e2e.docker.engine import Engine
 from tests.e2e.docker.spawner_rig import IMAGE, Json, Rig, eventually, plain_container, running_rig
 from tests.spawner.bodies import SECRET
 
@@ -20,8 +21,8 @@ pytestmark = pytest.mark.real
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    with running_rig(tmp_path) as rig:
+def rig(tmp_path: Path, engine: Engine) -> Iterator[Rig]:
+    with running_rig(tmp_path, engine) as rig:
         yield rig
 
 

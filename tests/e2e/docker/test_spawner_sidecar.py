@@ -19,16 +19,17 @@ pytestmark = pytest.mark.real
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    with running_rig(tmp_path) as rig:
+def rig(tmp_path: Path, engine: Engine) -> Iterator[Rig]:
+    with running_rig(tmp_path, engine) as rig:
         yield rig
 
 
 @pytest.fixture
-async def spawned(rig: Rig) -> AsyncIterator[Deployment]:
+async def spawned(rig: Rig, engine: Engine) -> AsyncIterator[Deployment]:
     async with running_mode(
         rig.data,
-        Engine(debian="", runner=IMAGE),
+        engine,
+        runner_image=IMAGE,
         docker_host=f"unix://{rig.socket}",
         runner_services=",".join(rig.services),
         runner_subnets=rig.subnet,
