@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test check bench setup .venv
+.PHONY: help demo test check bench setup stack .venv
 .DEFAULT_GOAL := help
 
 help:
@@ -10,6 +10,7 @@ help:
 	@echo "make test    static checks, then all tests (fast ones first)"
 	@echo "make check   static checks alone: import rules and layout, ruff, mypy, open-persona validate"
 	@echo "make bench   the benchmarks, one after the other"
+	@echo "make stack   the whole stack in containers (docker compose), for a team; as root or user 1000"
 	@echo "make setup   the environment, opencode and ripgrep, and nothing else"
 
 # Costs 0.2 s when nothing changed: a stamp inside .venv says what is installed.
@@ -35,3 +36,7 @@ test: setup check
 
 bench: setup
 	@set -e; for file in tests/bench/*.py; do case $$file in */__init__.py) ;; *) echo "== $$file"; PYTHONPATH=. $(BIN)/python $$file ;; esac; done
+
+stack:
+	@deploy/first-run
+	@docker compose up -d --build --wait

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 COMPOSE: Final[dict[str, str]] = {
+    "backup:refusals": "a damaged, foreign or newer backup or a used place is refused, and nothing written",
+    "backup:round-trip": "a backup of a running deployment restores all state, private, into an empty place",
+    "backup:valves": "keys that users stored in Open WebUI are readable after a restore",
     "compose:checklist": "the six lines for finding out what is wrong work as printed",
     "compose:down": "down ends the runners too, and the next up goes on with all state",
     "compose:env_example": ".env.example and the page of settings name every variable that the compose file takes",
