@@ -5,9 +5,13 @@ One stack serves all tests of this file.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import re
+import shutil
 import socket
+import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +20,10 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from deploy import backup, restore
 from deploy.state import GIVEN, MADE
+from openwebui.provider_tools import USER_KEYS
+from tests.deploy.test_backup import fernet
 from tests.e2e.docker.stack import PROVIDER_KEY, ROOT, WHOLE, Stack, docker, run, running_stack
 from tests.fakes.provider import ProviderRequest, Reply, ToolCall
 
@@ -190,3 +197,26 @@ async def test_down_takes_the_runners_along_and_up_finds_all_state(stack: Stack,
     assert f"{stack.prefix}" not in await docker("network", "ls")
     await stack.compose("up", "-d", "--wait", "--no-build", *WHOLE)
     assert await say(admin, "Hello again") == "nothing to search with"
+
+
+@pytest.mark.requirement("backup:valves")
+async def test_a_backup_of_the_running_stack_holds_a_key_that_a_user_stored(stack: Stack, admin: Admin) -> None:
+    await say(admin, "Hello")
+    await admin.post(f"/api/v1/tools/id/{USER_KEYS}/valves/user/update", {"openai_api_key": "sk-stored-by-ada"})
+    place = stack.state.with_name(f"{stack.prefix}-restored")
+    file = await asyncio.to_thread(backup.main, [str(stack.state) + ".tar.gz", "--env-file", str(stack.env_file)])
+    try:
+        arguments = [str(file), "--env-file", str(place / "settings"), "--state-dir", str(place / "state")]
+        place.mkdir()
+        state = await asyncio.to_thread(restore.main, arguments, {})
+        with contextlib.closing(sqlite3.connect(state / "open-webui" / "webui.db")) as database:
+            [(settings,)] = database.execute("select settings from user").fetchall()
+        [token] = re.findall(r"gAAAA[\w=-]+", str(settings))
+        assert b"sk-stored-by-ada" in fernet(state).decrypt(token.encode())
+        assert "sk-stored-by-ada" not in str(settings)
+        with contextlib.closing(sqlite3.connect(state / "data" / "sidecar.db")) as database:
+            assert database.execute("pragma integrity_check").fetchall() == [("ok",)]
+        assert list((state / "data" / "workspaces").iterdir())
+    finally:
+        file.unlink()
+        shutil.rmtree(place)
