@@ -39,4 +39,4 @@ bench: setup
 
 stack:
 	@deploy/first-run
-	@docker compose up -d --build --wait
+	@docker compose up -d --wait

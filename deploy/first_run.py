@@ -1,4 +1,4 @@
-"""``deploy/first-run``: the state folder, its secrets and ``.env``. What is there stays as it is."""
+"""``deploy/first-run``: the state folder, its secrets, ``.env`` and the images. What is there stays as it is."""
 
 from __future__ import annotations
 
@@ -57,6 +57,8 @@ def main(arguments: list[str], environment: Mapping[str, str]) -> None:
     added = add_to_env(asked.env_file, wanted)
     say(f"State: {state}" + (f" (new secrets: {', '.join(made)})" if made else " (its secrets are as they were)"))
     say(f"Settings: {asked.env_file}" + (f" (new: {', '.join(added)})" if added else " (as it was)"))
+    if not asked.no_build:
+        _build_images(asked.env_file)
     _tell_next(state, {**environment, **read_env(asked.env_file)})
 
 
@@ -105,6 +107,7 @@ def _parsed(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--stand-ins", action="store_true", help="make the base images first, where no registry can be reached"
     )
+    parser.add_argument("--no-build", action="store_true", help="leave the images as they are")
     return parser.parse_args(arguments)
 
 
@@ -150,9 +153,21 @@ def _make_stand_ins() -> None:
         raise Refused("The base images could not be made; see above.")
 
 
+def _build_images(env_file: Path) -> None:
+    """All of them: ``up`` builds those of its services by itself, but none for the runners."""
+    command = ["docker", "compose", "--env-file", str(env_file), "-f", str(ROOT / "docker-compose.yml")]
+    try:
+        if subprocess.run([*command, "version"], stdout=subprocess.DEVNULL, check=False).returncode != 0:  # noqa: S603
+            raise Refused("There is no docker compose v2. Install it; on Debian 12: deploy/get-compose")
+        if subprocess.run([*command, "--profile", "image", "build"], check=False).returncode != 0:  # noqa: S603
+            raise Refused("The images could not be built; see above. Run it again: what was built is kept.")
+    except FileNotFoundError:
+        raise Refused("There is no docker command. Install Docker.") from None
+
+
 def _tell_next(state: Path, settings: Mapping[str, str]) -> None:
     port = settings.get("OPEN_PERSONA_WEBUI_PORT") or "3000"
-    say("\nNext: docker compose up -d --build")
+    say("\nNext: docker compose up -d")
     say(f"Then open http://localhost:{port} and sign up: the first one is the admin.")
     say(f"A key for all users goes into its file in {state / 'secrets'}; each user can enter own ones in Open WebUI.")
 

@@ -44,7 +44,9 @@ def main(arguments: list[str], environment: Mapping[str, str]) -> Path:
     make_folders(state)
     _extract(asked.file, state)
     _write_settings(asked.env_file, settings, state, environment)
-    say(f"Restored to {state}, with the settings in {asked.env_file}. Next: docker compose up -d --build")
+    say(
+        f"Restored to {state}, with the settings in {asked.env_file}. Next: deploy/first-run, then docker compose up -d"
+    )
     return state
 
 

@@ -32,7 +32,7 @@ def deployment(tmp_path: Path) -> Path:
     (tmp_path / "docker.sock").touch()
     env, state = tmp_path / "env", tmp_path / "state"
     first_run.main(
-        ["--env-file", str(env), "--state-dir", str(state)],
+        ["--env-file", str(env), "--state-dir", str(state), "--no-build"],
         {"OPEN_PERSONA_DOCKER_SOCKET": str(tmp_path / "docker.sock"), "WEBUI_ADMIN_PASSWORD": "horse"},
     )
     workspace = state / "data" / "workspaces" / "0123456789abcdef"

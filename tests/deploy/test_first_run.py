@@ -26,7 +26,7 @@ def socket(tmp_path: Path) -> Path:
 
 def first_run(tmp_path: Path, socket: Path, *more: str, **environment: str) -> dict[str, str]:
     """Gives what the env file says afterwards."""
-    arguments = ["--env-file", str(tmp_path / "env"), "--state-dir", str(tmp_path / "state"), *more]
+    arguments = ["--env-file", str(tmp_path / "env"), "--state-dir", str(tmp_path / "state"), "--no-build", *more]
     main(arguments, {"OPEN_PERSONA_DOCKER_SOCKET": str(socket), **environment})
     return read_env(tmp_path / "env")
 
@@ -103,7 +103,7 @@ def test_another_folder_than_the_one_in_use_is_refused(tmp_path: Path, socket: P
 @pytest.mark.requirement("compose:first_run")
 def test_the_command_runs_anywhere_with_the_systems_python_alone(tmp_path: Path, socket: Path) -> None:
     command = [str(ROOT / "deploy" / "first-run"), "--env-file", str(tmp_path / "env")]
-    command += ["--state-dir", str(tmp_path / "state")]
+    command += ["--state-dir", str(tmp_path / "state"), "--no-build"]
     environment = {"PATH": os.environ["PATH"], "OPEN_PERSONA_DOCKER_SOCKET": str(socket), "PYTHONNOUSERSITE": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
