@@ -100,7 +100,7 @@ def _built(services: tuple[str, ...]) -> None:
             environment = Path(scratch) / "env"
             add_to_env(environment, {**_settings(Path(scratch) / "state", "open-persona-build"), **_bases()})
             file = ("--env-file", str(environment))
-            await run("docker", "compose", *file, "--profile", "image", "build", *services, env=BUILD, within=BUILD_S)
+            await run("docker", "compose", *file, "build", *services, env=BUILD, within=BUILD_S)
 
     with _alone():
         asyncio.run(build())
@@ -111,8 +111,8 @@ BUILD = {"DOCKER_BUILDKIT": "0"}
 
 
 async def build_images(services: Sequence[str]) -> None:
-    """See ``_built``; a test's event loop goes on meanwhile."""
-    await asyncio.to_thread(_built, tuple(sorted({*services, "open-persona-runner"})))
+    """See ``_built``; a test's event loop goes on meanwhile. The runner's image comes from the fixture ``engine``."""
+    await asyncio.to_thread(_built, tuple(sorted(set(services) - {"open-persona-mcp"})))
 
 
 def _bases() -> dict[str, str]:
@@ -128,7 +128,6 @@ def _settings(state: Path, prefix: str) -> dict[str, str]:
         "COMPOSE_PROJECT_NAME": prefix,
         "OPEN_PERSONA_PREFIX": prefix,
         "OPEN_PERSONA_IMAGES": IMAGES,
-        "OPEN_PERSONA_RUNNER_IMAGE": f"{IMAGES}-runner:1.18.33",
         STATE_DIR: str(state),
         "OPEN_PERSONA_DOCKER_GID": str(Path("/var/run/docker.sock").stat().st_gid),
     }
@@ -219,8 +218,9 @@ async def running_stack(
     subnets: str = "10.213.0.0/16",
     up: bool = True,
 ) -> AsyncIterator[Stack]:
-    """The services, up and healthy. ``env`` and ``secret_files`` are added to ``.env`` and to the secrets.
+    """The services, up and healthy; wants Docker and the runner's image (fixture ``engine``).
 
+    ``env`` and ``secret_files`` are added to ``.env`` and to the secrets.
     Stacks that run at once need ``subnets`` of their own. With ``up=False`` nothing is started.
     """
     await build_images(services)

@@ -65,7 +65,7 @@ class Admin:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stack() -> AsyncIterator[Stack]:
+async def stack(engine: object) -> AsyncIterator[Stack]:
     ports = {name: port for name, port in PORTS.items() if if_free(port)}
     async with running_stack(
         services=WHOLE, script=looks_for_grants, ports=ports, subnets="10.213.192.0/20"
