@@ -40,7 +40,7 @@ class _Server(uvicorn.Server):
         self.listening.set()
 
 
-def _bound_socket(host: str, port: int) -> socket.socket:
+def _bound_socket(port: int, host: str) -> socket.socket:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((host, port))
@@ -49,12 +49,12 @@ def _bound_socket(host: str, port: int) -> socket.socket:
 
 @asynccontextmanager
 async def serve_app(app: AsgiApp, *, port: int = 0, graceful_s: int = 1, host: str = "127.0.0.1") -> AsyncIterator[str]:
-    """Serve ``app`` while the block runs; gives ``http://<host>:<port>``.
+    """Serve ``app`` while the block runs; gives ``http://127.0.0.1:<port>``.
 
     Requests still open at the end get ``graceful_s`` seconds, then they are cancelled.
     Raises ``RuntimeError`` if the app does not start within ``START_TIMEOUT_S``.
     """
-    listener = _bound_socket(host, port)
+    listener = _bound_socket(port, host)
     config = uvicorn.Config(
         app, lifespan="on", log_level="warning", access_log=False, timeout_graceful_shutdown=graceful_s, ws="none"
     )
@@ -66,7 +66,7 @@ async def serve_app(app: AsgiApp, *, port: int = 0, graceful_s: int = 1, host: s
         await asyncio.wait({serving, listening}, timeout=START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
         if not server.listening.is_set() or not server.started:
             raise RuntimeError("the app did not start")
-        yield f"http://{host}:{listener.getsockname()[1]}"
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         listening.cancel()
         server.should_exit = True
