@@ -7,7 +7,7 @@ import secrets
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -34,22 +34,31 @@ pytestmark = pytest.mark.real
 KEY = "x-openpersona-compatible-api-key"
 
 
+@pytest.fixture
+def image(engine: Engine) -> Iterator[str]:
+    """The runner's image under a name of the test's own: nobody else's build makes its runners outdated."""
+    name = f"open-persona-test-pool:{secrets.token_hex(4)}"
+    docker("tag", engine.runner, name)
+    yield name
+    docker("image", "rm", "-f", name, check=False)
+
+
 @asynccontextmanager
-async def containers(tmp: Path, engine: Engine, **settings: object) -> AsyncIterator[Deployment]:
+async def containers(tmp: Path, image: str, **settings: object) -> AsyncIterator[Deployment]:
     """A deployment whose runners are containers; none of them is left."""
     token_key = SecretStr(secrets.token_hex(16))
     given: dict[str, Any] = {
         "runner_mode": "docker",
-        "runner_image": engine.runner,
+        "runner_image": image,
         "runner_start_timeout_s": 120,
-        "runner_health_timeout_s": 120,
+        "runner_health_timeout_s": 240,
         "sidecar_host": "0.0.0.0",
         "token_key": token_key,
         **settings,
     }
     try:
         async with running_deployment(tmp, **given) as running:
-            running.client.timeout = httpx.Timeout(120)
+            running.client.timeout = httpx.Timeout(300)
             yield running
     finally:
         remove_all(label(token_key))
@@ -68,6 +77,12 @@ def listed(token_key: SecretStr) -> list[str]:
     return sorted(docker("ps", "-aq", "--no-trunc", "--filter", f"label={label(token_key)}").split())
 
 
+async def chat(deployment: Deployment, said: str, **options: Any) -> Answer:
+    """One turn of a user whom no other test has: names of containers and networks tell users, not deployments."""
+    user = f"ann-{instance_id(deployment.services.settings.token_key)}"
+    return await deployment.chat(said, user=user, **options)
+
+
 def only(deployment: Deployment) -> LiveRunner:
     (live,) = deployment.services.turns.pool.live
     return live
@@ -78,20 +93,20 @@ def state_of(container: str) -> str:
 
 
 @pytest.mark.requirement("runner:pause-between-turns")
-async def test_an_idle_runner_is_paused_answers_at_once_and_is_stopped_later(tmp_path: Path, engine: Engine) -> None:
-    async with containers(tmp_path, engine, runner_pause_s=2) as it:
-        assert (await it.chat("my hill is the Brocken", chat="c", answer="a1")).text == "hello"
+async def test_an_idle_runner_is_paused_answers_at_once_and_is_stopped_later(tmp_path: Path, image: str) -> None:
+    async with containers(tmp_path, image, runner_pause_s=2) as it:
+        assert (await chat(it, "my hill is the Brocken", chat="c", answer="a1")).text == "hello"
         (container,) = ids(it)
         await until(lambda: only(it).state == "paused", 20)
         assert state_of(container) == "paused"
-        answer = await it.chat("which hill?", chat="c", answer="a2", parent="a1")
+        answer = await chat(it, "which hill?", chat="c", answer="a2", parent="a1")
         assert answer.text == "hello"
         assert it.provider.requests[-1].user_texts == ["my hill is the Brocken", "which hill?"]
         assert ids(it) == [container]
         gate = asyncio.Event()
         it.provider.script([Reply(text=["slow ", "end"], gate=gate), "hello"])
         count = len(it.provider.requests)
-        turn = asyncio.create_task(it.chat("wait"))
+        turn = asyncio.create_task(chat(it, "wait"))
         await it.provider.wait_requests(count + 1, 60)
         only(it).used_at -= 10_000
         await it.services.turns.pool._caretaker.round()
@@ -101,21 +116,21 @@ async def test_an_idle_runner_is_paused_answers_at_once_and_is_stopped_later(tmp
         await until(lambda: only(it).state == "paused", 20)
         only(it).used_at -= 10_000
         await until(lambda: ids(it) == [], 20)
-        assert (await it.chat("again")).text == "hello"
+        assert (await chat(it, "again")).text == "hello"
 
 
 @pytest.mark.requirement("runner:removed")
-async def test_a_runner_that_was_removed_is_told_in_a_turn_and_made_again(tmp_path: Path, engine: Engine) -> None:
-    async with containers(tmp_path, engine) as it:
-        assert (await it.chat("my hill is the Brocken", chat="c", answer="a1")).text == "hello"
+async def test_a_runner_that_was_removed_is_told_in_a_turn_and_made_again(tmp_path: Path, image: str) -> None:
+    async with containers(tmp_path, image) as it:
+        assert (await chat(it, "my hill is the Brocken", chat="c", answer="a1")).text == "hello"
         docker("rm", "-f", *ids(it))
-        answer = await it.chat("which hill?", chat="c", answer="a2", parent="a1")
+        answer = await chat(it, "which hill?", chat="c", answer="a2", parent="a1")
         assert answer.text == "hello"
         assert it.provider.requests[-1].user_texts == ["my hill is the Brocken", "which hill?"]
         gate = asyncio.Event()
         it.provider.script([Reply(text=["slow ", "end"], gate=gate), "hello"])
         count = len(it.provider.requests)
-        turn = asyncio.create_task(it.chat("wait"))
+        turn = asyncio.create_task(chat(it, "wait"))
         await it.provider.wait_requests(count + 1, 60)
         began = time.monotonic()
         docker("rm", "-f", *ids(it))
@@ -125,19 +140,19 @@ async def test_a_runner_that_was_removed_is_told_in_a_turn_and_made_again(tmp_pa
         assert "was removed" in str(answer.error["message"])
         assert answer.terminals == ["stop"]
         gate.set()
-        assert (await it.chat("again")).text == "hello"
+        assert (await chat(it, "again")).text == "hello"
         assert len(ids(it)) == 1
 
 
 @pytest.mark.requirement("runner:wedged")
-async def test_a_wedged_runner_is_started_again_and_the_user_told(tmp_path: Path, engine: Engine) -> None:
-    async with containers(tmp_path, engine) as it:
-        assert (await it.chat("hi")).text == "hello"
+async def test_a_wedged_runner_is_started_again_and_the_user_told(tmp_path: Path, image: str) -> None:
+    async with containers(tmp_path, image) as it:
+        assert (await chat(it, "hi")).text == "hello"
         (old,) = ids(it)
         pids = docker("top", old, "-o", "pid,args").splitlines()[1:]
         (opencode,) = [line.split()[0] for line in pids if "init" not in line.split()[1]]
         subprocess.run(["kill", "-STOP", opencode], check=True)
-        answer = await it.chat("hi")
+        answer = await chat(it, "hi")
         assert answer.text == "hello"
         assert any("stopped answering" in line for line in answer.statuses)
         assert old not in ids(it)
@@ -145,11 +160,11 @@ async def test_a_wedged_runner_is_started_again_and_the_user_told(tmp_path: Path
 
 
 @pytest.mark.requirement("keys:one-container-left")
-async def test_a_key_changed_five_times_leaves_one_container_and_no_old_key(tmp_path: Path, engine: Engine) -> None:
-    async with containers(tmp_path, engine) as it:
+async def test_a_key_changed_five_times_leaves_one_container_and_no_old_key(tmp_path: Path, image: str) -> None:
+    async with containers(tmp_path, image) as it:
         parent = ""
         for n in range(6):
-            answer = await it.chat(f"word {n}", chat="c", answer=f"a{n}", parent=parent, **{KEY: f"key-number-{n}"})
+            answer = await chat(it, f"word {n}", chat="c", answer=f"a{n}", parent=parent, **{KEY: f"key-number-{n}"})
             assert answer.text == "hello"
             parent = f"a{n}"
             (container,) = ids(it)
@@ -164,50 +179,45 @@ async def test_a_key_changed_five_times_leaves_one_container_and_no_old_key(tmp_
 
 
 @pytest.mark.requirement("runner:recycled")
-async def test_what_changed_or_belongs_to_nobody_is_found_on_the_timer(tmp_path: Path, engine: Engine) -> None:
-    image = f"open-persona-test-pool:{secrets.token_hex(4)}"
-    docker("tag", engine.runner, image)
-    try:
-        async with containers(tmp_path, engine, runner_image=image) as it:
-            pool = it.services.turns.pool
-            assert (await it.chat("hi")).text == "hello"
-            (old,) = ids(it)
-            changed = docker("commit", "--change", "LABEL changed=1", old)
-            docker("tag", changed, image)
-            gate = asyncio.Event()
-            it.provider.script([Reply(text=["slow ", "end"], gate=gate), "hello"])
-            turn = asyncio.create_task(it.chat("wait"))
-            await it.provider.wait_requests(2, 60)
-            await pool._caretaker.round()
-            assert ids(it) == [old]
-            gate.set()
-            assert (await turn).text == "slow end"
-            answer = await it.chat("hi")
-            assert any("updated" in line for line in answer.statuses)
-            (new,) = ids(it)
-            assert new != old
-            pool._register.drop(only(it))  # as if this sidecar had never known it
-            await pool._caretaker.round()
-            assert ids(it) == []
-            names = docker("network", "ls", "-q", "--filter", f"label={label(it.services.settings.token_key)}")
-            assert names == ""
-    finally:
-        docker("image", "rm", "-f", image, check=False)
+async def test_what_changed_or_belongs_to_nobody_is_found_on_the_timer(tmp_path: Path, image: str) -> None:
+    async with containers(tmp_path, image) as it:
+        pool = it.services.turns.pool
+        assert (await chat(it, "hi")).text == "hello"
+        (old,) = ids(it)
+        changed = docker("commit", "--change", "LABEL changed=1", old)
+        docker("tag", changed, image)
+        gate = asyncio.Event()
+        it.provider.script([Reply(text=["slow ", "end"], gate=gate), "hello"])
+        turn = asyncio.create_task(chat(it, "wait"))
+        await it.provider.wait_requests(2, 60)
+        await pool._caretaker.round()
+        assert ids(it) == [old]
+        gate.set()
+        assert (await turn).text == "slow end"
+        answer = await chat(it, "hi")
+        assert any("updated" in line for line in answer.statuses)
+        (new,) = ids(it)
+        assert new != old
+        pool._register.drop(only(it))  # as if this sidecar had never known it
+        await pool._caretaker.round()
+        assert ids(it) == []
+        names = docker("network", "ls", "-q", "--filter", f"label={label(it.services.settings.token_key)}")
+        assert names == ""
 
 
 @pytest.mark.requirement("runner:adopted")
-async def test_runners_of_a_killed_sidecar_are_taken_over_and_go_on(tmp_path: Path, engine: Engine) -> None:
+async def test_runners_of_a_killed_sidecar_are_taken_over_and_go_on(tmp_path: Path, image: str) -> None:
     port, token_key = free_port(), SecretStr(secrets.token_hex(16))
     more = {
         "OPEN_PERSONA_RUNNER_MODE": "docker",
-        "OPEN_PERSONA_RUNNER_IMAGE": engine.runner,
+        "OPEN_PERSONA_RUNNER_IMAGE": image,
         "OPEN_PERSONA_SIDECAR_HOST": "0.0.0.0",
-        "OPEN_PERSONA_RUNNER_HEALTH_TIMEOUT_S": "120",
+        "OPEN_PERSONA_RUNNER_HEALTH_TIMEOUT_S": "240",
         "OPEN_PERSONA_TOKEN_KEY": token_key.get_secret_value(),
     }
-    users = ("ann", "bob", "eve")
+    users = [f"{name}-{instance_id(token_key)}" for name in ("ann", "bob", "eve")]
     try:
-        async with running_provider("hello") as provider, httpx.AsyncClient(timeout=120) as client:
+        async with running_provider("hello") as provider, httpx.AsyncClient(timeout=300) as client:
             process = start_sidecar(tmp_path, provider.url, port, **more)
             try:
                 await awake(client, port)
@@ -217,7 +227,7 @@ async def test_runners_of_a_killed_sidecar_are_taken_over_and_go_on(tmp_path: Pa
                 assert len(before) == 3
                 gate = asyncio.Event()
                 provider.script([Reply(text=["never ", "said"], gate=gate), "hello"])
-                cut = asyncio.create_task(say(client, port, "ann", "wait", "a2", "a1"))
+                cut = asyncio.create_task(say(client, port, users[0], "wait", "a2", "a1"))
                 await provider.wait_requests(4, 60)
             finally:
                 process.send_signal(signal.SIGKILL)
