@@ -194,6 +194,7 @@ async def test_what_changed_or_belongs_to_nobody_is_found_on_the_timer(tmp_path:
         assert ids(it) == [old]
         gate.set()
         assert (await turn).text == "slow end"
+        await it.idle()
         answer = await chat(it, "hi")
         assert any("updated" in line for line in answer.statuses)
         (new,) = ids(it)
