@@ -16,7 +16,5 @@ from tests.promises.sidecar import SIDECAR
 from tests.promises.spawner import SPAWNER
 from tests.promises.the_repo import THE_REPO
 
-AREAS: Final = (THE_REPO, OPEN_WEBUI, HUB, INTEGRATIONS, SIDECAR, DOCKER, COMPOSE)
-AREAS: Final = (THE_REPO, OPEN_WEBUI, HUB, INTEGRATIONS, SIDECAR, SPAWNER)
-AREAS: Final = (THE_REPO, OPEN_WEBUI, HUB, INTEGRATIONS, SIDECAR, DOCKER, SPAWNER)
+AREAS: Final = (THE_REPO, OPEN_WEBUI, HUB, INTEGRATIONS, SIDECAR, DOCKER, COMPOSE, SPAWNER)
 REQUIREMENTS: Final[dict[str, str]] = {key: text for area in AREAS for key, text in area.items()}
