@@ -23,6 +23,7 @@ from sidecar.locks import KeyedLocks
 from sidecar.openai_models import ChatRequest, Message, Usage
 from sidecar.outputs import Emit, Failure, Finish, Status
 from sidecar.personas import Persona, parse_meta, resolve_persona
+from sidecar.runners.live import LiveRunner
 from sidecar.runners.pool import RunnerPool
 from sidecar.store import Store, Tree
 from sidecar.templates import Templates
@@ -172,16 +173,24 @@ class Commands:
             raise Busy(RUNNING.format(told.command)) from None
 
     async def _delete_sessions(self, user: str, sessions: frozenset[str]) -> None:
-        """Nobody can come back to them any more. What can't be deleted now goes when the next runner starts."""
+        """Nobody can come back to them any more. A runner that can't delete them now, such as a paused one, is ended.
+
+        The next one begins with deleting what nobody can come back to.
+        """
         live = next((one for one in self.pool.live if one.spec.workspace_hash == user and not one.gone.is_set()), None)
-        if live is None:
+        if live is None or (not live.paused and await _deleted(live, sessions)):
             return
         try:
-            for session in sorted(sessions):
-                await live.client.delete_session(session)
-        except RunnerError as error:
-            log.warning("sessions of a forgotten chat wait for the next start: %s", error.detail)
-            try:
-                await self.pool.reset(user)
-            except SidecarError as refused:
-                log.warning("the runner was not restarted for it: %s", refused.message)
+            await self.pool.reset(user)
+        except SidecarError as refused:
+            log.warning("sessions of a forgotten chat wait for the next start: %s", refused.message)
+
+
+async def _deleted(live: LiveRunner, sessions: frozenset[str]) -> bool:
+    try:
+        for session in sorted(sessions):
+            await live.client.delete_session(session)
+    except RunnerError as error:
+        log.warning("sessions of a forgotten chat could not be deleted: %s", error.detail)
+        return False
+    return True

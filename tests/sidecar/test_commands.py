@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 import pytest
+from pydantic import SecretStr
 
 from sidecar.commands import FORGOTTEN, FRESH, NO_MEMORY, NONE_RUNNING, UNKEPT, Commands, command_in, without_commands
-from sidecar.errors import Busy
+from sidecar.errors import Busy, RunnerError
 from sidecar.events import Text
 from sidecar.identity import Identity, workspace_hash
 from sidecar.locks import KeyedLocks
 from sidecar.openai_models import ChatRequest, Image, Message
 from sidecar.outputs import Finish, Output, Status
+from sidecar.runners.base import RunnerSpec
 from sidecar.runners.pool import RunnerPool
 from sidecar.sessions import answers_above, last_exchanges, last_seen
 from sidecar.store import Answer, Store
@@ -26,7 +30,7 @@ ANN = workspace_hash("ann")
 class Pool:
     """A pool without runners, or one whose runner is at work."""
 
-    live = ()
+    live: tuple[object, ...] = ()
 
     def __init__(self, *, running: bool = False, busy: float = 0) -> None:
         self.running = running
@@ -165,3 +169,35 @@ async def test_forget_waits_for_whoever_answers_in_the_chat(tmp_path: Path) -> N
     assert isinstance(outputs[0], Status)
     assert "still running" in words_of(outputs)
     assert "a1" in held.store.answers(ANN, "c")
+
+
+@dataclass
+class Live:
+    """A runner that is paused, or whose opencode answers nothing."""
+
+    paused: bool = False
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: list[str] = field(default_factory=list)
+
+    @property
+    def client(self) -> Live:
+        return self
+
+    @property
+    def spec(self) -> RunnerSpec:
+        return RunnerSpec("r", ANN, "k", Path(), Path(), "", SecretStr(""), SecretStr(""))
+
+    async def delete_session(self, session: str) -> None:
+        self.asked.append(session)
+        raise RunnerError("no answer")
+
+
+@pytest.mark.requirement("commands:forget")
+@pytest.mark.parametrize("paused", [True, False])
+async def test_a_runner_that_cant_delete_the_sessions_is_ended(tmp_path: Path, paused: bool) -> None:
+    live, pool = Live(paused), Pool(running=True)
+    pool.live = (live,)
+    held = commands(tmp_path / "db", pool)
+    held.store.remember_answer(Answer(ANN, "c", "a1", "", "izzy", "ses", "msg"))
+    assert words_of(await say(held, "/forget", chat_id="c", message_id="f2")) == FORGOTTEN
+    assert (live.asked, pool.reset_users) == ([] if paused else ["ses"], [ANN])
