@@ -295,6 +295,7 @@ async def test_a_database_of_an_earlier_version_is_taken_over(
     with sqlite3.connect(path) as database:
         for table in ("approvals", "definitions", "changes"):
             database.execute(f"DROP TABLE {table}")
+        database.execute("PRAGMA user_version = 0")
         (body,) = database.execute("SELECT body FROM standings").fetchone()
         kept = {key: value for key, value in json.loads(body).items() if key not in ("approved", "change")}
         for tool in kept["tools"]:
