@@ -18,6 +18,8 @@ DOCKER: Final[dict[str, str]] = {
     "hub:keyless-beyond-loopback": "beyond loopback only health and the catalog can be read without the key",
     # An agent gone bad
     "hostile:bombs": "a fork bomb and a memory bomb end in their own container, and the others answer meanwhile",
+    "hostile:bombs-in-a-turn": "a bomb that a turn sets off ends, the user is told, and others are answered meanwhile",
+    "hostile:disk-filler": "a turn that fills the disk ends within seconds of its quota, and its files stay readable",
     "hostile:doors": "from a runner every route of sidecar and hub but the doors is a 404, whatever key was stolen",
     "hostile:files": "a runner reads no other user's file and no file of the host, and writes to its own folders alone",
     "hostile:network": "a runner reaches no other runner, no port of the host, no metadata, no internet, no name",
