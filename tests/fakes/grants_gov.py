@@ -146,7 +146,7 @@ async def running_fake(host: str = "127.0.0.1") -> AsyncIterator[GrantsGovFake]:
     """A fake that listens; ``fake.url`` is the base URL."""
     fake = GrantsGovFake()
     async with serve_app(fake.app, host=host) as url:
-        fake.url = f"{url}/v1/api"
+        fake.url = f"{url.replace('127.0.0.1', host)}/v1/api"
         yield fake
 
 

@@ -172,7 +172,7 @@ async def test_the_six_lines_of_the_checklist_work_as_printed(stack: Stack, admi
     assert '"0.12.4"' in await as_printed(stack, version)
     assert "ok" in await as_printed(stack, health)
     told = await as_printed(stack, f"{doctor} || true")
-    assert re.search(r"provider keys.*compatible", told), told
+    assert re.search(r"keys .*set: [^;]*OPEN_PERSONA_DEFAULT_COMPATIBLE_API_KEY", told), told
     assert PROVIDER_KEY not in told
     name = (await stack.runners(running=True))[0]["Name"].removeprefix("/")
     assert name in await as_printed(stack, runners)
