@@ -65,6 +65,7 @@ class HostConfig(_Strict):
     LogConfig: LogConfig
     Tmpfs: dict[str, str]
     Mounts: Annotated[list[Mount], Field(max_length=5)]
+    Dns: Annotated[list[Literal["192.0.2.1"]], Field(min_length=1, max_length=1)]
 
 
 class ContainerBody(_Strict):

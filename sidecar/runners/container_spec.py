@@ -30,6 +30,10 @@ TMPFS: Final = {
     HOME: "rw,noexec,nosuid,nodev,size=64m,mode=1777",
 }
 
+NO_RESOLVER: Final = "192.0.2.1"
+"""An address that is nobody's (RFC 5737). Docker answers for the doors' names itself, and would pass other names on to
+the host's resolver, through which data can leave; some versions do so for internal networks too (CVE-2024-29018)."""
+
 RUNNER: Final = "open-persona.runner"
 NETWORK: Final = "open-persona.network"
 WORKSPACE: Final = "open-persona.workspace"
@@ -134,6 +138,7 @@ def _host_config(spec: RunnerSpec, around: Surroundings) -> dict[str, object]:
         "LogConfig": {"Type": "json-file", "Config": {"max-size": "1m", "max-file": "2"}},
         "Tmpfs": dict(TMPFS),
         "Mounts": _mounts(spec),
+        "Dns": [NO_RESOLVER],
     }
     if around.gateway is not None:
         config["ExtraHosts"] = [f"{alias}:{around.gateway}" for alias in (SIDECAR_ALIAS, HUB_ALIAS)]

@@ -67,6 +67,7 @@ def container_body(
                 {"Type": "bind", "Source": source, "Target": target, "ReadOnly": target == "/opencode/config"}
                 for target, source in folders.items()
             ],
+            "Dns": ["192.0.2.1"],
         },
     }
 

@@ -21,7 +21,7 @@ HASH, SIG = "0123456789abcdef", "89abcdef"
 BODY = {"Image", "User", "Hostname", "WorkingDir", "Cmd", "Env", "Labels", "HostConfig"}
 HOST_CONFIG = {
     *("NetworkMode", "Init", "ReadonlyRootfs", "CapDrop", "SecurityOpt", "PidsLimit", "Memory", "MemorySwap"),
-    *("NanoCpus", "RestartPolicy", "LogConfig", "Tmpfs", "Mounts"),
+    *("NanoCpus", "RestartPolicy", "LogConfig", "Tmpfs", "Mounts", "Dns"),
 }
 VARIABLES = {
     *("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "HOME", "TMPDIR", "LANG", "PATH"),
