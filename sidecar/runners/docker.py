@@ -69,15 +69,16 @@ class DockerMode:
         except RunnerError as error:
             if error.reason != "runner_missing":
                 raise
-            image = ""
+            image = ""  # none can be made: those that are there stay, and each is compared with its own image
         gateways = await self._docker.networks.gateways()
         user = "{}:{}".format(*runner_user())
 
-        def would_be(workspace: str, key_sig: str) -> str | None:
+        def would_be(workspace: str, key_sig: str, own_image: str) -> str | None:
             gateway = gateways.get(workspace)
-            if gateway is None or not image:
+            if gateway is None:
                 return None
-            around = Surroundings(self._settings, image, user, gateway if self._docker.networks.on_host else None)
+            seen = gateway if self._docker.networks.on_host else None
+            around = Surroundings(self._settings, image or own_image, user, seen)
             return container_spec(self._spec(workspace, key_sig), around).hash
 
         return [
@@ -86,7 +87,7 @@ class DockerMode:
                 workspace := one.labels.get(WORKSPACE, ""),
                 key_sig := one.labels.get(KEYSIG, ""),
                 _state(one),
-                one.labels.get(SPEC) == would_be(workspace, key_sig),
+                one.labels.get(SPEC) == would_be(workspace, key_sig, one.image),
             )
             for one in listed
         ]

@@ -35,6 +35,11 @@ class Container:
     labels: Mapping[str, str]
     raw: Mapping[str, Any]
 
+    @property
+    def image(self) -> str:
+        """The id of the image that it was made from."""
+        return str(self.raw.get("ImageID") or self.raw.get("Image") or "")
+
     def address(self, network: str) -> str:
         """Its IP address there; empty while it does not run."""
         networks = (self.raw.get("NetworkSettings") or {}).get("Networks") or {}

@@ -87,12 +87,13 @@ class DockerRunner:
         return url
 
     async def _claim(self) -> Container:
-        return await self._docker.containers.claim(await self._wanted())
-
-    async def _wanted(self) -> ContainerSpec:
-        """What would be made today, its network included."""
         docker = self._docker
         image = await docker.containers.image_id(docker.settings.runner_image)
+        return await docker.containers.claim(await self._wanted(image))
+
+    async def _wanted(self, image: str) -> ContainerSpec:
+        """What would be made of this image today, its network included."""
+        docker = self._docker
         network = await docker.networks.ensure(self.spec.workspace_hash)
         user = "{}:{}".format(*runner_user())
         gateway = network.gateway if docker.networks.on_host else None
@@ -151,10 +152,10 @@ class DockerRunner:
         raise await self._failed(_end(self._watched.exit_status, oom=self._watched.ending == "oom"))
 
     async def adopt(self) -> str:
-        wanted = await self._wanted()
         found = await self._docker.containers.find(self.spec.name)
         if found is None or not self._docker.containers.owns(found):
             raise self._not_adopted("it is not there")
+        wanted = await self._wanted(await self._image_today(found))
         if found.labels.get(SPEC) != wanted.hash:
             raise self._not_adopted("it was made from another spec")
         if found.state not in ("running", "paused"):
@@ -167,6 +168,15 @@ class DockerRunner:
             self._forget()
             raise
         return url
+
+    async def _image_today(self, found: Container) -> str:
+        """Where the image is missing, none can be made: one that is there is as good as ever."""
+        try:
+            return await self._docker.containers.image_id(self._docker.settings.runner_image)
+        except RunnerError as error:
+            if error.reason != "runner_missing":
+                raise
+            return found.image
 
     def _not_adopted(self, why: str) -> RunnerError:
         return RunnerError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from sidecar.errors import RunnerError
 from sidecar.runners import docker_engine
-from tests.e2e.docker.engine import docker
+from tests.e2e.docker.engine import Engine, docker
 from tests.e2e.docker.faulty_daemon import faulty_daemon
 from tests.e2e.docker.runners import Deployment, StandIns, until
 
@@ -57,6 +58,21 @@ async def test_a_missing_image_is_named_with_what_to_run(deployment: Deployment)
     assert error.reason == "runner_missing"
     assert "docker build -t open-persona-none:0 -f deploy/runner/Dockerfile ." in error.message
     assert deployment.containers() == []
+
+
+@pytest.mark.requirement("runner:image-missing")
+async def test_a_runner_outlives_its_missing_image_and_is_adopted(deployment: Deployment, engine: Engine) -> None:
+    image = f"open-persona-test-missing:{secrets.token_hex(4)}"
+    docker("tag", engine.runner, image)
+    mode = await deployment.other_mode(runner_image=image)
+    url = await mode.make(deployment.spec()).start()
+    docker("rmi", image)
+    assert [one.current for one in await mode.found()] == [True]
+    assert await (await deployment.other_mode(runner_image=image)).make(deployment.spec()).adopt() == url
+    smaller = await deployment.other_mode(runner_image=image, runner_memory_mb=900)
+    assert [one.current for one in await smaller.found()] == [False]
+    with pytest.raises(RunnerError, match="can't be taken up"):
+        await smaller.make(deployment.spec()).adopt()
 
 
 @pytest.mark.requirement("runner:name-taken")
