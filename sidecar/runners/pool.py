@@ -30,6 +30,8 @@ ENOUGH_S = 10.0
 BeforeStart = Callable[[str], Awaitable[None]]
 """Called with the user before a runner is started; what it raises keeps it from being started."""
 
+ENDED = "Your workspace had ended and is started again …"
+WEDGED = "Your workspace stopped answering and is started again …"
 STRAYS = "What your last answer had left running was ended: your workspace is started again …"
 
 
@@ -216,7 +218,7 @@ class RunnerPool:
         if live.outdated and not live.turns:
             return OUTDATED
         if live.gone.is_set():
-            return "Your workspace had ended and is started again …"
+            return ENDED
         try:
             if live.paused:
                 await live.resume()
@@ -226,7 +228,9 @@ class RunnerPool:
         except (RunnerError, TimeoutError) as error:
             # A runner that answers is of use, whatever the engine does.
             log.warning("runner %s: %s", live.spec.name, getattr(error, "detail", "") or type(error).__name__)
-        return "" if await live.answers() else "Your workspace stopped answering and is started again …"
+        if await live.answers():
+            return ""
+        return WEDGED if await live.runner.poll() is None else ENDED
 
     async def _wait_for_turns(self, live: LiveRunner, say: Say) -> None:
         if not live.turns:
