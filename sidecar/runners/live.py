@@ -22,7 +22,8 @@ from sidecar.runners.directories import write_config
 log = logging.getLogger(__name__)
 WATCH_S = 0.25
 LAST_WORD_S = 1.0
-WEDGED_S = 5.0
+WEDGED_S = 10.0
+"""One that is busy on a busy machine may be silent for some seconds; to start it again would cost more of them."""
 
 OnStart = Callable[[str, OpencodeClient], Awaitable[None]]
 """Called with the user and the client of a runner that was just started or taken over, before any turn of it."""
