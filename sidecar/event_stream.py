@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
@@ -19,6 +20,8 @@ QUEUE_EVENTS = 10_000
 class EventStream:
     """The one event connection of a runner, shared by its turns; it reconnects by itself until closed.
 
+    ``heard_at`` is the monotonic time of the last event of any session.
+
     A subscriber receives the events of its session, and ``None`` after a gap: it then has to catch up.
     """
 
@@ -27,6 +30,7 @@ class EventStream:
         self._subscribers: dict[str, asyncio.Queue[Json | None]] = {}
         self._task: asyncio.Task[None] | None = None
         self._connected = asyncio.Event()
+        self.heard_at = 0.0
 
     async def open(self, timeout_s: float = 10) -> None:
         """Returns when events flow. Raises ``RunnerError``; ``close`` ends it, and it can be opened again."""
@@ -61,6 +65,7 @@ class EventStream:
             try:
                 async for event in self._client.events():
                     self._connected.set()
+                    self.heard_at = time.monotonic()
                     self._deliver(event)
             except RunnerError as error:
                 log.info("event stream: %s", error.detail)

@@ -23,7 +23,11 @@ log = logging.getLogger(__name__)
 WATCH_S = 0.25
 LAST_WORD_S = 1.0
 WEDGED_S = 10.0
-"""One that is busy on a busy machine may be silent for some seconds; to start it again would cost more of them."""
+"""How long one look at a runner may take that is to run a turn: on a busy machine one may be silent for some seconds,
+and to start it again would cost more of them."""
+
+UNHEARD_LOOKS, BUSY_LOOKS = 2, 6
+"""How many looks in a row it may fail while turns run in it: with no event from it meanwhile, and with some."""
 
 OnStart = Callable[[str, OpencodeClient], Awaitable[None]]
 """Called with the user and the client of a runner that was just started or taken over, before any turn of it."""
@@ -185,17 +189,23 @@ class LiveRunner:
         """Whether it runs and its HTTP is not wedged."""
         if self.gone.is_set() or await self.runner.poll() is not None:
             return False
-        for last in (False, True):
+        looks = unheard = 0
+        while True:
+            begun = time.monotonic()
             try:
                 await self.client.version(timeout_s=WEDGED_S)
             except RunnerError as error:
+                looks += 1
+                unheard = 0 if self.events.heard_at > begun else unheard + 1
                 # A kept connection may have ended while it was paused; one that is open and silent is no such case.
-                if last or "no answer" in error.detail:
+                # On a busy machine turns can keep it from answering; they would be lost with it.
+                silent = "no answer" in error.detail
+                busy = bool(self.turns) and unheard < UNHEARD_LOOKS and looks < BUSY_LOOKS
+                if not (busy if silent else looks == 1):
                     log.warning("runner %s: %s", self.spec.name, error.detail)
                     return False
             else:
-                break
-        return True
+                return True
 
     @property
     def lasting(self) -> LastingRunner:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,11 +35,20 @@ SIG = "01234567"
 
 @dataclass
 class Opencode:
-    """What it was asked; ``busy`` are the sessions that run in it."""
+    """What it was asked; ``busy`` are the sessions that run in it.
+
+    ``silent``: its health is bad. ``deaf``: its health is not answered until that is set.
+    """
 
     busy: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
     silent: bool = False
+    deaf: asyncio.Event | None = None
+    _listeners: set[asyncio.Queue[str]] = field(default_factory=set)
+
+    def tell(self, event: str) -> None:
+        for queue in self._listeners:
+            queue.put_nowait(event)
 
     def app(self) -> Starlette:
         return Starlette(
@@ -50,9 +59,16 @@ class Opencode:
         )
 
     async def _events(self, _: Request) -> StreamingResponse:
+        queue: asyncio.Queue[str] = asyncio.Queue()
+
         async def lines() -> AsyncIterator[bytes]:
             yield b'data: {"type": "server.connected"}\n\n'
-            await asyncio.Event().wait()
+            self._listeners.add(queue)
+            try:
+                while True:
+                    yield f'data: {{"type": "{await queue.get()}"}}\n\n'.encode()
+            finally:
+                self._listeners.discard(queue)
 
         return StreamingResponse(lines(), media_type="text/event-stream")
 
@@ -60,6 +76,8 @@ class Opencode:
         path = request.url.path
         self.asked.append(f"{request.method} {path}")
         if path == "/global/health":
+            if self.deaf is not None:
+                await self.deaf.wait()
             return JSONResponse({"version": "1"}, status_code=500 if self.silent else 200)
         if path == "/session/status":
             return JSONResponse({session: {"type": "busy"} for session in self.busy})
@@ -80,6 +98,8 @@ class Engine:
     most_there: int = 0
     down: bool = False
     strays: bool = False
+    start_s: float = 0
+    stop_s: float = 0
     gates: dict[str, asyncio.Event] = field(default_factory=dict)
 
     async def step(self, name: str) -> None:
@@ -101,7 +121,7 @@ class DoubleRunner:
         self._engine.most_starting = max(self._engine.most_starting, self._engine.starting)
         try:
             await self._engine.step("start")
-            await asyncio.sleep(0)
+            await asyncio.sleep(self._engine.start_s)
         finally:
             self._engine.starting -= 1
         await asyncio.to_thread(prepare, self.spec)
@@ -119,6 +139,7 @@ class DoubleRunner:
 
     async def stop(self) -> None:
         await self._engine.step("stop")
+        await asyncio.sleep(self._engine.stop_s)
         self._engine.there.pop(self.spec.name, None)
 
     async def pause(self) -> None:
@@ -196,11 +217,17 @@ class Rig:
     async def turn(self, user: str, gate: asyncio.Event | None = None, *, sig: str = SIG, alone: bool = False) -> str:
         """One turn that lasts until ``gate``; the name of the runner that it had."""
         await self.pool.admit(user)
+        return await self.admitted(user, gate.wait if gate else None, sig=sig, alone=alone)
+
+    async def admitted(
+        self, user: str, work: Callable[[], Awaitable[object]] | None = None, *, sig: str = SIG, alone: bool = False
+    ) -> str:
+        """The turn of a user who has been let in; it lasts as long as ``work``."""
         with self.pool.holding(user):
             async with self.pool.lease(user, sig, CONFIG, self.say, alone=alone) as live:
                 self.started.append(user)
-                if gate is not None:
-                    await gate.wait()
+                if work is not None:
+                    await work()
                 return live.spec.name
 
     async def open(self, *, lasting: bool = True) -> RunnerPool:
