@@ -22,7 +22,10 @@ PATH = "/v1/open-persona/runners"
 
 
 class RunnerEntry(BaseModel):
-    """One runner. ``state`` is ``running``, ``paused``, ``starting`` or ``in turn``; ``since`` counts from 1970."""
+    """One runner. ``state`` is ``running``, ``paused``, ``waiting`` to be started, ``starting`` or ``in turn``.
+
+    ``since`` counts from 1970.
+    """
 
     model_config = ConfigDict(extra="ignore")
 
@@ -64,7 +67,7 @@ def _table(found: Sequence[RunnerEntry]) -> Table:
     table.add_column("since (UTC)")
     for entry in found:
         since = f"{datetime.fromtimestamp(entry.since, UTC):%Y-%m-%d %H:%M}" if entry.since else ""
-        idle = "" if entry.turns or entry.state == "starting" else f"{entry.idle_s} s"
+        idle = "" if entry.turns or entry.state in ("waiting", "starting") else f"{entry.idle_s} s"
         table.add_row(Text(entry.name), entry.state, str(entry.turns), idle, since)
     return table
 
@@ -92,7 +95,7 @@ async def _each(
     if bool(names) == every:
         raise BadArgument(f"runners {verb}: name the runners ('open-persona runners ls' lists them), or say --all.")
     if every:
-        names = [entry.name for entry in await entries(sidecar) if entry.state != "starting"]
+        names = [entry.name for entry in await entries(sidecar) if entry.since is not None]
     failed = 0
     for name in names:
         path = f"{PATH}/{_path(name)}" + ("/restart" if verb == "restart" else "")

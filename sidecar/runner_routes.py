@@ -19,13 +19,11 @@ MAX_LINES = 10_000
 
 @router.get("")
 async def listed(request: Request) -> JSONResponse:
-    """The live runners and those that are being started, by name."""
+    """The live runners, those that are being started and those that wait for it, by name."""
     pool = _pool(request)
     shown = [_as_json(live) for live in pool.live if not live.gone.is_set()]
-    shown += [
-        {"name": name, "user": user, "state": "starting", "turns": 0, "idle_s": 0, "since": None}
-        for user, name in pool.starting.items()
-    ]
+    now = pool.starting_now
+    shown += [_to_be(user, name, "starting" if user in now else "waiting") for user, name in pool.starting.items()]
     return JSONResponse({"runners": sorted(shown, key=lambda one: str(one["name"]))})
 
 
@@ -64,6 +62,10 @@ def _as_json(live: LiveRunner) -> dict[str, object]:
         "idle_s": 0 if live.turns else round(time.monotonic() - live.used_at),
         "since": round(live.since),
     }
+
+
+def _to_be(user: str, name: str, state: str) -> dict[str, object]:
+    return {"name": name, "user": user, "state": state, "turns": 0, "idle_s": 0, "since": None}
 
 
 def _forced(request: Request) -> bool:

@@ -84,6 +84,11 @@ class RunnerPool:
         """User to the name of the runner that is being started, or waits for its turn to be."""
         return dict(self._starting)
 
+    @property
+    def starting_now(self) -> frozenset[str]:
+        """Those of ``starting`` who wait no longer."""
+        return self._capacity.starting
+
     def holds_token(self, token: str) -> bool:
         """Whether ``token`` is that of a live runner; compares in constant time."""
         given = token.encode()
@@ -254,7 +259,7 @@ class RunnerPool:
         try:
             await self._make_room()
             say(self._register.take_reason(user) or "Starting your workspace …")
-            async with self._capacity.start_slot(say):
+            async with self._capacity.start_slot(user, say):
                 live = await LiveRunner.launch(runner, config, self._http)
             self._register.add(live)
         finally:

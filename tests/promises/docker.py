@@ -45,6 +45,8 @@ DOCKER: Final[dict[str, str]] = {
     "runner:one-of-many": "of many starts at once of one runner, one container comes",
     "runner:oom-told": "memory that runs out is told within seconds, whether the runner dies of it or not",
     "runner:pause": "a paused runner is found as paused and answers again at once",
+    # Many at once
+    "runner:crowd": "of many at once each is answered or told when to come again, and who leaves leaves nothing behind",
     # Users' networks
     "network:apart": "each user has an internal network with a subnet of its own, however many start at once",
     "network:full": "no free subnet and a taken name are told with what to do",

@@ -35,7 +35,7 @@ async def test_fifty_users_at_once_with_ten_places(tmp_path: Path, monkeypatch: 
         refused = [turn for turn in turns if turn.done()]
         assert len(refused) == 40
         assert all(isinstance(turn.exception(), Overloaded) for turn in refused)
-        assert all(5 <= turn.exception().retry_after_s <= 60 for turn in refused)  # type: ignore[union-attr]
+        assert all(5 <= turn.exception().retry_after_s <= 180 for turn in refused)  # type: ignore[union-attr]
         gate.set()
         outcomes = await asyncio.gather(*turns, return_exceptions=True)
         assert sum(isinstance(outcome, str) for outcome in outcomes) == 10

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
 
+from sidecar.errors import Overloaded
+from sidecar.runners import capacity
 from sidecar.runners import live as live_module
 from sidecar.runners.specification import specify
 from tests.sidecar.runners.engine_double import SIG, Rig, rig, until
@@ -22,6 +25,45 @@ def hashes(count: int) -> list[str]:
 
 def name_of(it: Rig, user: str) -> str:
     return specify(it.settings, user, SIG, "").name
+
+
+class FastTime:
+    """Stands for the module ``time``."""
+
+    @staticmethod
+    def monotonic() -> float:
+        return time.monotonic() * SPEED
+
+
+async def as_told(it: Rig, user: str, *, turn_s: float) -> int:
+    """Asks until a turn is through, each time when it was told to; how often that took."""
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            await it.pool.admit(user)
+        except Overloaded as refused:
+            await asyncio.sleep(refused.retry_after_s / SPEED)
+            continue
+        await it.admitted(user, lambda: asyncio.sleep(turn_s / SPEED))
+        return tries
+
+
+@pytest.mark.requirement("runner:crowd")
+async def test_all_of_fifty_users_come_through_when_they_come_again_as_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr(capacity, "time", FastTime)
+    async with rig(tmp_path, max_runners=10) as it:
+        it.engine.start_s = 5 / SPEED
+        tries = await asyncio.gather(*(as_told(it, user, turn_s=20) for user in hashes(50)))
+        assert len(it.started) == 50
+        # Most have a place when they come for the second time.
+        assert sum(tries) < 50 + 40 * 2.5
+        assert max(tries) < 15
+        assert it.engine.most_starting == 2
+        assert it.engine.most_there == 10
 
 
 @pytest.mark.requirement("runner:wedged")
