@@ -40,6 +40,8 @@ class Adoption:
         self._listed = asyncio.Event()
         self._fault: SidecarError | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._unsettled: dict[str, int] = {}
+        self._settled = asyncio.Condition()
 
     def start(self) -> None:
         if self._mode.lasting:
@@ -62,6 +64,16 @@ class Adoption:
                 "The runners cannot be listed: the container engine does not answer. Try again in a moment."
             ) from None
 
+    @property
+    def unsettled(self) -> int:
+        """How many containers of an earlier run are neither taken over nor removed yet."""
+        return sum(self._unsettled.values())
+
+    async def next_settled(self) -> None:
+        """Returns when there are fewer of them. Each has a deadline."""
+        async with self._settled:
+            await self._settled.wait()
+
     async def _run(self) -> None:
         """Lists what is there, however long the engine is away, and takes it over user by user."""
         while (found := await self._found()) is None:  # noqa: ASYNC110 - the engine tells nobody that it is back
@@ -72,7 +84,8 @@ class Adoption:
         for user, theirs in by_user.items():
             lock = self._register.lock(user)
             await lock.acquire()  # at once: nobody asks for a lock before the list is known
-            task = asyncio.create_task(self._settle(lock, theirs))
+            self._unsettled[user] = len(theirs)
+            task = asyncio.create_task(self._settle(user, lock, theirs))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         self._listed.set()
@@ -90,7 +103,7 @@ class Adoption:
             log.warning("the runners cannot be listed: no answer in %g s", FIND_S)
         return None
 
-    async def _settle(self, lock: asyncio.Lock, theirs: Sequence[FoundRunner]) -> None:
+    async def _settle(self, user: str, lock: asyncio.Lock, theirs: Sequence[FoundRunner]) -> None:
         """Takes over the one that can go on, and removes the rest. Of two key sets nobody knows which is the newer."""
         try:
             usable = [one for one in theirs if one.current and one.state != "ended"]
@@ -100,7 +113,10 @@ class Adoption:
                 if one not in usable:
                     await self._remove(one.name)
         finally:
+            del self._unsettled[user]
             lock.release()
+            async with self._settled:
+                self._settled.notify_all()
 
     async def _adopt(self, found: FoundRunner) -> bool:
         try:

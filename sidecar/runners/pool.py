@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import logging
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager
 
@@ -119,7 +120,9 @@ class RunnerPool:
         with self.holding(user):
             if delay := self._register.delay(user):
                 say(delay)
+            asked_at = time.monotonic()
             async with self._register.lock(user):
+                self._register.check_failure(user, asked_at)
                 await self._wait_until_alone(user, say, alone=alone)
                 live = await self._ready(user, key_sig, config, say)
                 live.enter(say, alone=alone)
@@ -138,17 +141,21 @@ class RunnerPool:
         Raises ``Busy`` while a turn runs in it or is being prepared, and ``RunnerError``.
         """
         await self._adoption.listed()
+        still = Busy("An answer is still running in your workspace. Stop it or wait for it, then send again.")
+        lock = self._register.lock(user)
         try:
-            async with asyncio.timeout(ENOUGH_S), self._register.lock(user):
-                live = self._register.of(user)
-                if live is None:
-                    return False
-                if not live.turns:
-                    await self._register.discard(user)
-                    return True
+            async with asyncio.timeout(ENOUGH_S):
+                await lock.acquire()
         except TimeoutError:
-            pass
-        raise Busy("An answer is still running in your workspace. Stop it or wait for it, then send again.")
+            raise still from None
+        try:
+            live = self._register.of(user)
+            if live is not None and live.turns:
+                raise still
+            await self._register.discard(user)
+            return live is not None
+        finally:
+            lock.release()
 
     async def stop(self, name: str, *, force: bool = False) -> bool:
         """Ends the runner of that name for an operator; False where there is none, of ours or left by others.
@@ -160,22 +167,28 @@ class RunnerPool:
         if live is not None:
             await self._end(live, force=force)
             return True
+        if name in self._starting.values() and not force:
+            raise Busy(f"{name} is being started for a turn. Wait for it, or end it with force.")
         if name in {found.name for found in await self._mode.found()}:
             await self._mode.remove(name)
             return True
         return False
 
     async def restart(self, name: str, *, force: bool = False) -> bool:
-        """As ``stop``, for a live runner, which is then started again with what it had loaded."""
+        """As ``stop``, for a live runner, which is then started again with what it had loaded.
+
+        Raises ``Overloaded`` where turns of others have all places: its user would be given a place that is not there.
+        """
         await self._adoption.listed()
         live = self._register.named(name)
         if live is None:
             return False
-        await self._end(live, force=force)
         user = live.spec.workspace_hash
-        async with self._register.lock(user):
-            if self._register.of(user) is None:
-                with self.holding(user):
+        self._capacity.admit(user)
+        with self.holding(user):
+            await self._end(live, force=force)
+            async with self._register.lock(user):
+                if self._register.of(user) is None:
                     await self._start(user, live.spec.key_sig, live.loaded, _unheard)
         return True
 
@@ -262,6 +275,9 @@ class RunnerPool:
             async with self._capacity.start_slot(user, say):
                 live = await LiveRunner.launch(runner, config, self._http)
             self._register.add(live)
+        except RunnerError as error:
+            self._register.note_failure(user, error)
+            raise
         finally:
             del self._starting[user]
         await self._on_start(user, live.client)
@@ -270,16 +286,24 @@ class RunnerPool:
 
     async def _make_room(self) -> None:
         """Stops idle runners, the longest idle first, until the one being started has its place."""
-        while len(self.live) + len(self._starting) > self._settings.max_runners:
+        while len(self.live) + self._to_come > self._settings.max_runners:
             victim = self._idlest()
-            if victim is None:
+            if victim is not None:
+                user = victim.spec.workspace_hash
+                async with self._register.lock(user):
+                    if user not in self._capacity.busy and self._register.of(user) is victim:
+                        await self._register.discard(user)
+            elif self._adoption.unsettled:
+                await self._adoption.next_settled()
+            else:
                 raise Overloaded("All workspaces are in use. Try again in a few seconds.")
-            user = victim.spec.workspace_hash
-            async with self._register.lock(user):
-                if user not in self._capacity.busy and self._register.of(user) is victim:
-                    await self._register.discard(user)
-        if len(self._register) + len(self._starting) > self._settings.max_runners:
+        if len(self._register) + self._to_come > self._settings.max_runners:
             await self._register.all_left()
+
+    @property
+    def _to_come(self) -> int:
+        """Runners that have or will have a container and are not live yet."""
+        return len(self._starting) + self._adoption.unsettled
 
     def _idlest(self) -> LiveRunner | None:
         """The runner whose user needs it least: at best one that nobody is at just now."""

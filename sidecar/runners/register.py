@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from sidecar.cleanup import complete
+from sidecar.errors import RunnerError
 from sidecar.locks import KeyedLocks
 from sidecar.runners.live import LiveRunner
 
@@ -21,6 +24,7 @@ class Register:
         self._locks = KeyedLocks()
         self._delays: dict[str, str] = {}
         self._reasons: dict[str, str] = {}
+        self._failures: dict[str, tuple[float, RunnerError]] = {}
 
     @property
     def live(self) -> tuple[LiveRunner, ...]:
@@ -46,6 +50,20 @@ class Register:
 
     def add(self, live: LiveRunner) -> None:
         self._live[live.spec.workspace_hash] = live
+        self._failures.pop(live.spec.workspace_hash, None)
+
+    def note_failure(self, user: str, error: RunnerError) -> None:
+        """A start has failed: it counts for all who waited for it."""
+        self._failures[user] = (time.monotonic(), error)
+
+    def check_failure(self, user: str, asked_at: float) -> None:
+        """Raises what the last start of the user's has failed with, where that was after ``asked_at`` (monotonic).
+
+        Else each of many turns would try in turn, and the last one would be told after as many deadlines.
+        """
+        failed_at, error = self._failures.get(user, (0.0, None))
+        if error is not None and failed_at >= asked_at:
+            raise RunnerError(error.message, reason=error.reason, detail="as for the turn before it")
 
     async def discard(self, user: str, reason: str = "") -> None:
         """Stops the user's runner, if there is one. It is counted until it is gone.
@@ -60,7 +78,7 @@ class Register:
         self._leaving += 1
         self._all_left.clear()
         try:
-            await live.end()
+            await complete(live.end())  # a container half removed would be nobody's
         finally:
             self._leaving -= 1
             if not self._leaving:
