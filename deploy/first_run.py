@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from deploy.state import (
     WEBUI_SECRET_KEY,
     Refused,
     check_owner,
+    check_readable,
     checked_state_dir,
     default_state_dir,
     give,
@@ -35,6 +37,11 @@ STAND_INS = {
 }
 """What ``deploy/make-base-images`` makes, in its namespace."""
 
+MOUNTED = {"OPEN_PERSONA_MCP_SERVERS_DIR": "mcp_servers", "OPEN_PERSONA_PERSONAS_DIR": "sidecar/personas"}
+"""Folders that the services read in place, and the variables that name others."""
+
+PORTS = {"OPEN_PERSONA_WEBUI_PORT": "3000", "OPEN_PERSONA_SIDECAR_PORT": "8000", "OPEN_PERSONA_HUB_PORT": "7000"}
+
 
 def main(arguments: list[str], environment: Mapping[str, str]) -> None:
     """Raises ``Refused``."""
@@ -42,6 +49,11 @@ def main(arguments: list[str], environment: Mapping[str, str]) -> None:
     check_owner()
     known = read_env(asked.env_file)
     state = _state_dir(asked.state_dir, known, environment)
+    group = _docker_group(known, environment)
+    for variable, folder in MOUNTED.items():
+        check_readable(ROOT / (known.get(variable) or folder))
+    if not asked.no_build:
+        _check_docker()
     if asked.stand_ins:
         _make_stand_ins()
     make_folders(state)
@@ -49,7 +61,7 @@ def main(arguments: list[str], environment: Mapping[str, str]) -> None:
     wanted = {
         "COMPOSE_PROJECT_NAME": "open-persona",
         STATE_DIR: str(state),
-        "OPEN_PERSONA_DOCKER_GID": str(_docker_group(known, environment)),
+        "OPEN_PERSONA_DOCKER_GID": str(group),
         **_share_of_cpus(),
         **(_stand_ins(environment) if asked.stand_ins else {}),
         **({"OPEN_PERSONA_DEMO": "1", "COMPOSE_PROFILES": "demo"} if asked.demo else {}),
@@ -153,23 +165,60 @@ def _make_stand_ins() -> None:
         raise Refused("The base images could not be made; see above.")
 
 
-def _build_images(env_file: Path) -> None:
-    """All of them: ``up`` builds those of its services by itself, but none for the runners."""
-    command = ["docker", "compose", "--env-file", str(env_file), "-f", str(ROOT / "docker-compose.yml")]
+def _check_docker() -> None:
+    """Before anything is made. Raises ``Refused``."""
     try:
-        if subprocess.run([*command, "version"], stdout=subprocess.DEVNULL, check=False).returncode != 0:  # noqa: S603
-            raise Refused("There is no docker compose v2. Install it; on Debian 12: deploy/get-compose")
-        if subprocess.run([*command, "--profile", "image", "build"], check=False).returncode != 0:  # noqa: S603
-            raise Refused("The images could not be built; see above. Run it again: what was built is kept.")
+        asked = _docker("version", "--format", "{{.Server.Version}}")
+        if asked.returncode != 0:
+            told = (asked.stderr.strip().splitlines() or ["no answer"])[-1]
+            raise Refused(
+                f"Docker can't be used: {told}\nIs it running? Only root and the group of its socket may use it."
+            )
+        if _docker("compose", "version").returncode != 0:
+            raise Refused("There is no docker compose v2. Install it; on Debian 12: sudo deploy/get-compose")
     except FileNotFoundError:
         raise Refused("There is no docker command. Install Docker.") from None
 
 
+def _docker(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)  # noqa: S603, S607
+
+
+def _build_images(env_file: Path) -> None:
+    """All of them: ``up`` builds those of its services by itself, but none for the runners."""
+    command = ["docker", "compose", "--env-file", str(env_file), "-f", str(ROOT / "docker-compose.yml")]
+    if subprocess.run([*command, "--profile", "image", "build"], check=False).returncode != 0:  # noqa: S603
+        raise Refused("The images could not be built; see above. Run it again: what was built is kept.")
+
+
 def _tell_next(state: Path, settings: Mapping[str, str]) -> None:
-    port = settings.get("OPEN_PERSONA_WEBUI_PORT") or "3000"
-    say("\nNext: docker compose up -d")
-    say(f"Then open http://localhost:{port} and sign up: the first one is the admin.")
-    say(f"A key for all users goes into its file in {state / 'secrets'}; each user can enter own ones in Open WebUI.")
+    ports = {name: settings.get(name) or port for name, port in PORTS.items()}
+    for name, port in ports.items():
+        if port.isdigit() and _held_by_another(int(port), settings["COMPOSE_PROJECT_NAME"]):
+            say(f"\nPort {port} is taken by another program. Choose another in .env: {name}=<port>")
+    sudo = "sudo " if "SUDO_USER" in settings else ""
+    say(
+        f"""
+Next:
+  {sudo}docker compose up -d --wait   # a minute or two
+  sudo deploy/firewall install   # keeps runners off this machine; "sudo deploy/firewall check" tells whether it does
+
+Then open http://localhost:{ports["OPEN_PERSONA_WEBUI_PORT"]} and sign up: the first one is the admin.
+A key for all users goes into its file in {state / "secrets"}; each user can enter own ones in Open WebUI."""
+    )
+
+
+def _held_by_another(port: int, project: str) -> bool:
+    """Whether something listens there that is no container of this deployment."""
+    with socket.socket() as probe:
+        probe.settimeout(2)
+        if probe.connect_ex(("127.0.0.1", port)) != 0:
+            return False
+    filters = ("--filter", f"publish={port}", "--filter", f"label=com.docker.compose.project={project}")
+    try:
+        return not _docker("ps", "-q", *filters).stdout.strip()
+    except FileNotFoundError:
+        return True
 
 
 def run() -> None:

@@ -77,6 +77,17 @@ def check_owner() -> None:
         raise Refused(f"The services run as user {OWNER}: run this as that user or with sudo.")
 
 
+def check_readable(folder: Path) -> None:
+    """Raises ``Refused`` unless the services' user can read all of ``folder``. A clone of a careful root is closed."""
+    if not folder.is_dir():
+        raise Refused(f"There is no folder {folder}.")
+    for path in (folder, *(path for path in folder.rglob("*") if path.exists() and "__pycache__" not in path.parts)):
+        status = path.stat()
+        wanted = (0o5 if path.is_dir() else 0o4) << (6 if status.st_uid == OWNER else 0)
+        if status.st_mode & wanted != wanted:
+            raise Refused(f"The services' user {OWNER} can't read {path}. Run: chmod -R a+rX {folder}")
+
+
 def give(path: Path, mode: int) -> None:
     """To the services' user, with ``mode``."""
     if os.geteuid() == 0:

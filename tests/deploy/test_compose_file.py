@@ -7,6 +7,7 @@ import tomllib
 
 import pytest
 
+import spawner.names
 from deploy.state import GIVEN, MADE
 from sidecar.settings import Settings
 from tests.deploy.compose_file import ROOT, SECRETS, SERVICES, interpolated
@@ -76,6 +77,36 @@ def test_only_the_spawner_sees_dockers_socket() -> None:
     assert SERVICES["open-persona-spawner"]["network_mode"] == "none"
     for name in ("open-persona-sidecar", "open-persona-hub"):
         assert SERVICES[name]["sysctls"] == {"net.ipv4.ip_forward": "0"}
+
+
+@pytest.mark.requirement("compose:folders")
+def test_integrations_and_templates_are_those_of_the_checkout_and_cannot_be_written() -> None:
+    mounted = [
+        (name.removeprefix("open-persona-"), mount["source"], mount["target"], mount["read_only"])
+        for name, service in SERVICES.items()
+        for mount in service.get("volumes", ())
+        if isinstance(mount, dict)
+    ]
+    servers = ("${OPEN_PERSONA_MCP_SERVERS_DIR:-./mcp_servers}", "/app/mcp_servers", True)
+    personas = ("${OPEN_PERSONA_PERSONAS_DIR:-./sidecar/personas}", "/app/sidecar/personas", True)
+    assert sorted(mounted) == [("hub", *servers), ("mcp", *servers), ("sidecar", *servers), ("sidecar", *personas)]
+
+
+@pytest.mark.requirement("compose:hardened")
+def test_the_hub_is_asked_by_a_name_that_no_runners_network_has() -> None:
+    hub = SERVICES["open-persona-hub"]
+    [name] = hub["networks"]["front"]["aliases"]
+    assert name not in spawner.names.SERVICE_ALIASES
+    assert name in hub["environment"]["OPEN_PERSONA_HUB_ALLOWED_HOSTS"].split(",")
+    asking = {
+        each: service["environment"].get("OPEN_PERSONA_HUB_URL")
+        for each, service in SERVICES.items()
+        if "environment" in service
+    }
+    assert {each: url for each, url in asking.items() if url} == dict.fromkeys(
+        ("open-persona-sidecar", "open-persona-openwebui"), f"http://{name}:7000"
+    )
+    assert SERVICES["open-persona-sidecar"]["environment"]["OPEN_PERSONA_GATEWAY_URL"] == "http://open-persona-hub:7000"
 
 
 @pytest.mark.requirement("compose:images")

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 from pathlib import Path
+from socket import create_server
 
 import pytest
 
@@ -101,13 +102,66 @@ def test_another_folder_than_the_one_in_use_is_refused(tmp_path: Path, socket: P
 
 
 @pytest.mark.requirement("compose:first_run")
+def test_integrations_that_the_services_could_not_read_are_refused_first(tmp_path: Path, socket: Path) -> None:
+    folder = tmp_path / "mcp_servers" / "weather"
+    folder.mkdir(parents=True)
+    (folder / "server.py").touch(0o600)
+    env = tmp_path / "env"
+    env.write_text(f"OPEN_PERSONA_MCP_SERVERS_DIR={folder.parent}\n")
+    if os.geteuid() == 0:
+        with pytest.raises(Refused, match=r"server\.py. Run: chmod"):
+            first_run(tmp_path, socket)
+        assert not (tmp_path / "state").exists()
+        (folder / "server.py").chmod(0o644)
+    first_run(tmp_path, socket)
+    assert (tmp_path / "state").exists()
+
+
+@pytest.mark.requirement("compose:first_run")
+@pytest.mark.parametrize(
+    ("docker", "why"),
+    [
+        ("", "no docker command"),
+        ("echo 'permission denied' >&2; exit 1", "permission denied"),
+        ('test "$1" = version', "no docker compose v2"),
+    ],
+)
+def test_without_docker_nothing_is_made(
+    tmp_path: Path, socket: Path, monkeypatch: pytest.MonkeyPatch, docker: str, why: str
+) -> None:
+    if docker:
+        (tmp_path / "docker").write_text(f"#!/bin/sh\n{docker}\n")
+        (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    arguments = ["--env-file", str(tmp_path / "env"), "--state-dir", str(tmp_path / "state")]
+    with pytest.raises(Refused, match=why):
+        main(arguments, {"OPEN_PERSONA_DOCKER_SOCKET": str(socket)})
+    assert not {"env", "state"} & {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.requirement("compose:first_run")
+def test_a_port_that_another_program_holds_is_named(
+    tmp_path: Path, socket: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+        (tmp_path / "env").write_text(f"OPEN_PERSONA_HUB_PORT={port}\n")
+        first_run(tmp_path, socket)
+    told = f"Port {port} is taken by another program. Choose another in .env: OPEN_PERSONA_HUB_PORT="
+    assert told in capsys.readouterr().out
+    first_run(tmp_path, socket)
+    assert f"Port {port}" not in capsys.readouterr().out
+
+
+@pytest.mark.requirement("compose:first_run")
 def test_the_command_runs_anywhere_with_the_systems_python_alone(tmp_path: Path, socket: Path) -> None:
     command = [str(ROOT / "deploy" / "first-run"), "--env-file", str(tmp_path / "env")]
     command += ["--state-dir", str(tmp_path / "state"), "--no-build"]
     environment = {"PATH": os.environ["PATH"], "OPEN_PERSONA_DOCKER_SOCKET": str(socket), "PYTHONNOUSERSITE": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "Next: docker compose up" in done.stdout
+    assert "docker compose up -d --wait" in done.stdout
+    assert "deploy/firewall install" in done.stdout
     refused = subprocess.run(
         [*command, "--state-dir", "x"], env=environment, capture_output=True, text=True, check=False
     )

@@ -12,6 +12,7 @@ COMPOSE: Final[dict[str, str]] = {
     "compose:down": "down ends the runners too, and the next up goes on with all state",
     "compose:env_example": ".env.example and the page of settings name every variable that the compose file takes",
     "compose:first_run": "the first run makes folders, secrets and .env, changes none later, and refuses bad places",
+    "compose:folders": "a folder put among the integrations is seen within 10 s, a template at the next start",
     "compose:hardened": "every service runs as user 1000 on a read-only root, with limits, on loopback",
     "compose:images": "the images are built by either builder, share their packages and run as user 1000",
     "compose:secrets": "secrets are files, each for those who need it, and no inspection of a container shows one",

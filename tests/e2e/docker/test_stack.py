@@ -12,8 +12,11 @@ import re
 import shutil
 import socket
 import sqlite3
+import sys
+import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,10 +24,12 @@ import pytest
 import pytest_asyncio
 
 from deploy import backup, restore
-from deploy.state import GIVEN, MADE
+from deploy.state import GIVEN, MADE, read_env
 from openwebui.provider_tools import USER_KEYS
 from tests.deploy.test_backup import fernet
-from tests.e2e.docker.stack import PROVIDER_KEY, ROOT, WHOLE, Stack, docker, run, running_stack
+from tests.e2e.docker.runners import until
+from tests.e2e.docker.stack import PLACE, PROVIDER_KEY, ROOT, WHOLE, Stack, docker, run, running_stack
+from tests.e2e.process.deployment import switched_on
 from tests.fakes.provider import ProviderRequest, Reply, ToolCall
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
@@ -66,11 +71,18 @@ class Admin:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stack(engine: object) -> AsyncIterator[Stack]:
+    """Its integrations and templates are copies, to which a test can add."""
     ports = {name: port for name, port in PORTS.items() if if_free(port)}
-    async with running_stack(
-        services=WHOLE, script=looks_for_grants, ports=ports, subnets="10.213.192.0/20"
-    ) as running:
-        yield running
+    with tempfile.TemporaryDirectory(dir=PLACE) as place:
+        folders = {"OPEN_PERSONA_MCP_SERVERS_DIR": "mcp_servers", "OPEN_PERSONA_PERSONAS_DIR": "sidecar/personas"}
+        env = {variable: str(Path(place) / Path(folder).name) for variable, folder in folders.items()}
+        for variable, folder in folders.items():
+            shutil.copytree(ROOT / folder, env[variable], ignore=shutil.ignore_patterns("__pycache__"))
+        Path(place).chmod(0o755)
+        async with running_stack(
+            services=WHOLE, script=looks_for_grants, env=env, ports=ports, subnets="10.217.0.0/16"
+        ) as running:
+            yield running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -100,6 +112,21 @@ async def say(admin: Admin, words: str, *tools: str) -> str:
     }
     answer = await admin.post("/api/chat/completions", body)
     return str(answer["choices"][0]["message"]["content"])
+
+
+async def new(stack: Stack, *words: str) -> None:
+    """``open-persona new …``, in the folders of the stack, as an operator of the host does it."""
+    env = {name: value for name, value in read_env(stack.env_file).items() if name.endswith("S_DIR")}
+    more = ("--url", "https://api.example.org/v1") if words[0] == "integration" else ()
+    await run(sys.executable, "-m", "open_persona.cli", "new", *words, *more, "--yes", env=env)
+
+
+async def seen(stack: Stack, name: str, health: str = "") -> bool:
+    """Whether the hub lists an integration, and with that health."""
+    answer = await stack.client.get(f"{stack.hub_url}/api/v1/integrations")
+    answer.raise_for_status()
+    listed = {each["name"]: each["health"] for each in answer.json()["integrations"]}
+    return name in listed and health in ("", listed[name])
 
 
 @pytest.mark.requirement("compose:up")
@@ -133,6 +160,18 @@ async def test_a_chat_through_open_webui_reaches_the_users_runner_and_the_integr
     assert runners[0]["Config"]["User"] == "1000:1000"
     assert runners[0]["HostConfig"]["ReadonlyRootfs"]
     assert list(runners[0]["NetworkSettings"]["Networks"]) != [f"{stack.prefix}_front"]
+
+
+@pytest.mark.requirement("compose:folders")
+async def test_a_folder_put_among_the_integrations_is_seen_and_used_with_no_restart(stack: Stack) -> None:
+    await new(stack, "integration", "weather", "--title", "Weather", "--description", "The weather, by place.")
+    await until(lambda: seen(stack, "weather"), within_s=10)
+    await until(lambda: seen(stack, "weather", health="healthy"), within_s=120)
+    answer = await stack.chat("Hi", user="wim", meta=switched_on("weather"))
+    assert answer.status == 200, answer.error
+    [offered] = [name for name in stack.provider.requests[-1].tool_names if "weather" in name]
+    assert offered.endswith("search_items")
+    assert "weather" in await stack.exec("open-persona-sidecar", "open-persona", "status")
 
 
 @pytest.mark.requirement("compose:secrets")
@@ -195,8 +234,11 @@ async def test_down_takes_the_runners_along_and_up_finds_all_state(stack: Stack,
     await stack.compose("down", "-v", "-t", "30", within=180)
     assert await stack.runners() == []
     assert f"{stack.prefix}" not in await docker("network", "ls")
+    await new(stack, "persona", "budget-check", "--name", "Budget check", "--description", "Checks a budget.")
     await stack.compose("up", "-d", "--wait", "--no-build", *WHOLE)
     assert await say(admin, "Hello again") == "nothing to search with"
+    answer = await stack.chat("Hi", user="wim", model="open-persona/budget-check")
+    assert (answer.status, answer.text) == (200, "nothing to search with"), answer.error
 
 
 @pytest.mark.requirement("backup:valves")
