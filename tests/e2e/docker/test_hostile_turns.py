@@ -49,7 +49,7 @@ async def shells(tmp: Path, engine: Engine, **settings: object) -> AsyncIterator
     folder = tmp / "personas"
     shutil.copytree(PERSONAS, folder)
     (folder / "shell.md").write_text(SHELL)
-    async with containers(tmp, engine, personas_dir=folder, **settings) as it:
+    async with containers(tmp, engine.runner, personas_dir=folder, **settings) as it:
         yield it
 
 
@@ -77,7 +77,7 @@ def inside(live: LiveRunner) -> Inside:
 
 @pytest.mark.requirement("doors:token-at-home")
 async def test_a_stolen_token_opens_nothing_while_its_owners_turn_runs(tmp_path: Path, engine: Engine) -> None:
-    async with containers(tmp_path, engine) as it:
+    async with containers(tmp_path, engine.runner) as it:
         gate = asyncio.Event()
         slow, quick = Reply(text=["slow ", "end"], gate=gate), Reply(text=["hello"])
         it.provider.script(lambda request: slow if request.last_user == "wait" else quick)
