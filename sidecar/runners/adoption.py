@@ -71,8 +71,9 @@ class Adoption:
 
     async def next_settled(self) -> None:
         """Returns when there are fewer of them. Each has a deadline."""
+        before = self.unsettled
         async with self._settled:
-            await self._settled.wait()
+            await self._settled.wait_for(lambda: self.unsettled < before)
 
     async def _run(self) -> None:
         """Lists what is there, however long the engine is away, and takes it over user by user."""
