@@ -47,6 +47,7 @@ DOCKER: Final[dict[str, str]] = {
     "runner:pause": "a paused runner is found as paused and answers again at once",
     # Many at once
     "runner:crowd": "of many at once each is answered or told when to come again, and who leaves leaves nothing behind",
+    "runner:nothing-grows": "turns leave no file open and no thread in the sidecar",
     "runner:start-fails": "a start that fails is told to all who wait for it, and hinders nobody else",
     # Users' networks
     "network:apart": "each user has an internal network with a subnet of its own, however many start at once",

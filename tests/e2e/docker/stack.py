@@ -36,6 +36,7 @@ PLACE = Path("/var/tmp")
 """Where state folders are made: pytest's own may lie where a container can't pass."""
 BASES = os.environ.get("NS", "open-persona-base")
 IMAGES = os.environ.get("OPEN_PERSONA_IMAGES", "open-persona")
+"""Checkouts whose tests run at once each need a name of their own."""
 WITHOUT_WEBUI = ("open-persona-mcp", "open-persona-hub", "open-persona-spawner", "open-persona-sidecar")
 WHOLE = (*WITHOUT_WEBUI, "open-persona-openwebui")
 KEYS = {"OPEN_PERSONA_SIDECAR_API_KEY": API_KEY, "OPEN_PERSONA_SERVICE_KEY": SERVICE_KEY}
