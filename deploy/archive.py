@@ -1,7 +1,7 @@
 """The archive of a state folder: ``FORMAT``, ``env``, ``state/…``, and last ``MANIFEST.json`` with the checksums.
 
-A SQLite database is taken with its own online backup, so that it is whole while its service writes; the files beside it
-(``-wal``, ``-shm``) are then part of it.
+A SQLite database of a service is taken with its own online backup, so that it is whole while the service writes; the
+files beside it (``-wal``, ``-shm``) are then part of it. What agents can write to is read as ``user_folders`` says.
 """
 
 from __future__ import annotations
@@ -9,15 +9,17 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import sqlite3
 import stat
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from deploy.state import Refused
+from deploy.state import USER_FOLDERS, Refused
+from deploy.user_folders import OPENCODE_DATABASE, copied_database, opened, walked
 
 FORMAT = 1
 FORMAT_NAME, MANIFEST, ENV, STATE = "FORMAT", "MANIFEST.json", "env", "state"
@@ -28,12 +30,13 @@ CHUNK = 1 << 20
 
 
 class Writer:
-    """Writes one archive; ``close`` puts the manifest in."""
+    """Writes one archive; ``close`` puts the manifest in. ``left_out`` says what of users could not be read."""
 
     def __init__(self, target: IO[bytes], made_at: str) -> None:
         self._tar = tarfile.open(fileobj=target, mode="w:gz", compresslevel=6)  # noqa: SIM115 - closed in close()
         self._made_at = made_at
         self._sums: dict[str, str] = {}
+        self.left_out: list[str] = []
         self._bytes(FORMAT_NAME, f"{FORMAT}\n".encode())
 
     def env(self, file: Path) -> None:
@@ -42,8 +45,12 @@ class Writer:
     def state(self, state: Path) -> None:
         """All files and folders below ``state``; sockets and the like are left out, links stay links."""
         self._tar.add(state, STATE, recursive=False)
-        for path in _below(state):
+        users = [state / name for name in USER_FOLDERS]
+        for path in _below(state, users):
             self._add(path, f"{STATE}/{path.relative_to(state)}")
+        for folder in users:
+            if folder.is_dir():
+                self._users(folder, f"{STATE}/{folder.relative_to(state)}")
 
     def close(self) -> int:
         """Gives the number of files."""
@@ -72,10 +79,57 @@ class Writer:
             member.size = copy.stat().st_size
             self._file(copy, member)
 
+    def _users(self, top: Path, shown: str) -> None:
+        for folder, below, names in walked(top, self.left_out):
+            whole: set[str] = set()
+            for name in names:
+                if not any(name == f"{database}{end}" for database in whole for end in BESIDE):
+                    self._guarded(folder, name, "/".join(part for part in (shown, below, name) if part), whole)
+
+    def _guarded(self, folder: int, name: str, shown: str, whole: set[str]) -> None:
+        try:
+            if name == OPENCODE_DATABASE and self._opencode(folder, name, shown):
+                whole.add(name)
+            else:
+                self._entry(folder, name, shown)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self.left_out.append(f"{shown}: {error.strerror or error}")
+
+    def _entry(self, folder: int, name: str, shown: str) -> None:
+        """One entry as it is now; what is no file, folder or link is none of a backup's."""
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        member = _described(shown, status)
+        if stat.S_ISREG(status.st_mode):
+            with opened(folder, name) as file:
+                self._packed(file, _described(shown, os.fstat(file.fileno())))
+        elif stat.S_ISDIR(status.st_mode):
+            member.type, member.size = tarfile.DIRTYPE, 0
+            self._tar.addfile(member)
+        elif stat.S_ISLNK(status.st_mode):
+            member.type, member.size, member.linkname = tarfile.SYMTYPE, 0, os.readlink(name, dir_fd=folder)
+            self._tar.addfile(member)
+
+    def _opencode(self, folder: int, name: str, shown: str) -> bool:
+        """Whether it could be packed whole; else it is taken as any file."""
+        with opened(folder, name) as file:
+            member = _described(shown, os.fstat(file.fileno()))
+        with tempfile.TemporaryDirectory() as scratch:
+            copy = Path(scratch) / "copy.db"
+            if not copied_database(folder, name, copy):
+                return False
+            member.size = copy.stat().st_size
+            self._file(copy, member)
+        return True
+
     def _file(self, path: Path, member: tarfile.TarInfo) -> None:
         with path.open("rb") as file:
-            summed = _Summed(file, member.size)
-            self._tar.addfile(member, summed)
+            self._packed(file, member)
+
+    def _packed(self, file: IO[bytes], member: tarfile.TarInfo) -> None:
+        summed = _Summed(file, member.size)
+        self._tar.addfile(member, summed)
         self._sums[member.name] = summed.digest.hexdigest()
 
     def _bytes(self, name: str, data: bytes) -> None:
@@ -158,16 +212,24 @@ def check_name(member: tarfile.TarInfo) -> None:
         raise Refused(f"The archive holds {member.name!r}, which no backup does.")
 
 
-def _below(folder: Path) -> Iterator[Path]:
-    """Parents first, sorted; without what belongs to a database beside it, and what is no file, folder or link."""
+def _below(folder: Path, apart: Sequence[Path] = ()) -> Iterator[Path]:
+    """Parents first, sorted; without what belongs to a database beside it, and what is no file, folder or link.
+
+    Of the folders ``apart`` nothing but themselves.
+    """
     try:
-        paths = sorted((path, path.lstat().st_mode) for path in folder.iterdir())
+        paths = sorted(folder.iterdir())
     except FileNotFoundError:
         return  # gone since it was listed
-    for path, mode in paths:
+    for path in paths:
+        try:
+            mode = path.lstat().st_mode
+        except FileNotFoundError:
+            continue  # one that is gone: the others beside it are not
         if stat.S_ISDIR(mode):
             yield path
-            yield from _below(path)
+            if path not in apart:
+                yield from _below(path, apart)
         elif stat.S_ISLNK(mode) or (stat.S_ISREG(mode) and not _is_beside_database(path)):
             yield path
 
@@ -180,6 +242,12 @@ def _is_beside_database(path: Path) -> bool:
 def _member(name: str, size: int) -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
     member.size, member.mode = size, 0o600
+    return member
+
+
+def _described(name: str, status: os.stat_result) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode, member.mtime = status.st_size, stat.S_IMODE(status.st_mode), int(status.st_mtime)
     return member
 
 

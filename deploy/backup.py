@@ -11,6 +11,9 @@ from pathlib import Path
 from deploy.archive import Writer
 from deploy.state import ROOT, STATE_DIR, Refused, check_owner, read_env, say
 
+SHOWN = 20
+"""How many of the things that could not be read are named."""
+
 
 def main(arguments: list[str]) -> Path:
     """Gives the archive's path. Raises ``Refused``."""
@@ -49,7 +52,16 @@ def _write(target: Path, state: Path, env_file: Path, now: datetime) -> None:
         raise Refused(f"{error.filename or target}: {error.strerror or error}.") from None
     finally:
         scratch.unlink(missing_ok=True)
+    for line in writer.left_out[:SHOWN]:
+        say(f"Left out: {_plain(line)}")
+    if len(writer.left_out) > SHOWN:
+        say(f"Left out: {len(writer.left_out) - SHOWN} more.")
     say(f"{target}: {count} files, {target.stat().st_size / 1e6:.1f} MB. It holds all secrets: keep it to yourself.")
+
+
+def _plain(text: str) -> str:
+    """An agent chose the name: nothing of it may act on a terminal."""
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def run() -> None:

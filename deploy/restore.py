@@ -72,6 +72,8 @@ def _extract(file: Path, state: Path) -> None:
             path = state.joinpath(*parts[1:])
             if not path.parent.resolve().is_relative_to(state):
                 raise Refused(f"The archive puts {member.name!r} behind a link. Nothing more is restored from it.")
+            if path.is_symlink():
+                raise Refused(f"The archive holds {member.name!r} twice. Nothing more is restored from it.")
             if member.isdir():
                 path.mkdir(exist_ok=True)
                 folders.append((path, member.mode))

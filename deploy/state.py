@@ -14,6 +14,9 @@ OWNER = 1000
 FOLDERS = ("data", "hub", "open-webui", "secrets")
 """``data`` is the sidecar's ``OPEN_PERSONA_HOME``, the next two are what the hub and Open WebUI keep."""
 
+USER_FOLDERS = (Path("data") / "workspaces", Path("data") / "runners")
+"""What agents can write to, below the state folder."""
+
 STATE_DIR = "OPEN_PERSONA_STATE_DIR"
 DATABASE = Path("open-webui") / "webui.db"
 WEBUI_SECRET_KEY = "WEBUI_SECRET_KEY"  # noqa: S105 - a file's name

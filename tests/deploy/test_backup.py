@@ -120,6 +120,109 @@ def test_a_database_in_use_is_taken_whole_with_what_lies_beside_it(deployment: P
     assert rows(state / "data" / "sidecar.db", "select what from kept") == [("data/sidecar.db",), ("committed",)]
 
 
+@pytest.mark.requirement("backup:agents")
+def test_nothing_that_an_agent_can_write_keeps_a_backup_from_being_made(
+    deployment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "state"
+    workspace = state / "data" / "workspaces" / "0123456789abcdef"
+    (workspace / "looks.db").write_bytes(b"SQLite format 3\0 but is none")
+    (workspace / "held.db-wal").write_bytes(b"no log")
+    with (workspace / "endless").open("wb") as sparse:
+        sparse.truncate(1 << 42)
+    (workspace / "pipe").symlink_to("/etc/passwd")
+    deep = os.open(workspace, os.O_RDONLY)
+    for _ in range(600):
+        os.mkdir("d" * 100, dir_fd=deep)
+        below = os.open("d" * 100, os.O_RDONLY, dir_fd=deep)
+        os.close(deep)
+        deep = below
+    os.close(deep)
+    held = sqlite3.connect(workspace / "held.db", isolation_level=None)
+    held.execute("create table t (x)")
+    held.execute("begin exclusive")
+    try:
+        new = restored(saved(deployment), tmp_path / "new") / "data" / "workspaces" / "0123456789abcdef"
+    finally:
+        held.close()
+        subprocess.run(["rm", "-rf", str(workspace)], check=True, timeout=60)
+    assert (new / "looks.db").read_bytes() == b"SQLite format 3\0 but is none"
+    assert (new / "letter.md").read_text() == "Dear donor"
+    assert rows(new / "held.db", "select * from t") == []
+    assert (new / "pipe").is_symlink()
+    assert not (new / "endless").exists()
+    said = capsys.readouterr().out
+    assert "endless: has holes" in said
+    assert "nested too deep" in said
+    subprocess.run(["rm", "-rf", str(new)], check=True, timeout=60)
+
+
+@pytest.mark.requirement("backup:agents")
+def test_no_journal_of_an_agents_makes_a_backup_delete_a_file(deployment: Path, tmp_path: Path) -> None:
+    """SQLite rolls a journal back that it finds beside a database, and then deletes the file that the journal names."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    folder = tmp_path / "state" / "data" / "workspaces" / "0123456789abcdef"
+    opencode = tmp_path / "state" / "data" / "runners" / "0123456789abcdef" / "01234567" / "data" / "opencode"
+    opencode.mkdir(parents=True)
+    for database in (folder / "mine.db", opencode / "opencode.db"):
+        with sqlite3.connect(database) as made:
+            made.execute("create table t (x)")
+        made.close()
+        database.with_name(f"{database.name}-journal").write_bytes(hot_journal(victim))
+    state = restored(saved(deployment), tmp_path / "new")
+    assert victim.read_text() == "precious"
+    assert (state / "data" / "workspaces" / "0123456789abcdef" / "mine.db-journal").exists()
+
+
+def hot_journal(named: Path) -> bytes:
+    """One record short of doing anything, but for its end: the name of a super-journal."""
+    name = str(named).encode()
+    magic = bytes.fromhex("d9d505f920a163d7")
+    header = magic + b"".join(number.to_bytes(4, "big") for number in (0, 0, 2, 512, 4096))
+    checksum = sum(name) & 0xFFFFFFFF
+    end = (4097).to_bytes(4, "big") + name + len(name).to_bytes(4, "big") + checksum.to_bytes(4, "big") + magic
+    return header.ljust(512, b"\0") + end
+
+
+@pytest.mark.requirement("backup:agents")
+def test_opencodes_database_is_taken_whole_while_it_is_written(deployment: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "state" / "data" / "runners" / "0123456789abcdef" / "01234567" / "data" / "opencode"
+    folder.mkdir(parents=True)
+    live = sqlite3.connect(folder / "opencode.db", isolation_level=None)
+    try:
+        live.execute("pragma journal_mode=wal")
+        live.execute("create table t (x)")
+        live.execute("insert into t values (1)")
+        state = restored(saved(deployment), tmp_path / "new")
+    finally:
+        live.close()
+    copy = state / folder.relative_to(tmp_path / "state")
+    assert [path.name for path in copy.iterdir()] == ["opencode.db"]
+    assert rows(copy / "opencode.db", "select x from t") == [(1,)]
+
+
+@pytest.mark.requirement("backup:round-trip")
+def test_a_file_that_goes_while_its_folder_is_listed_takes_no_other_with_it(
+    deployment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passing = tmp_path / "state" / "open-webui" / "passing"
+    passing.touch()
+    looked = Path.iterdir
+
+    def listed(folder: Path) -> list[Path]:
+        found = list(looked(folder))
+        if passing in found:
+            passing.unlink()
+        return found
+
+    monkeypatch.setattr(Path, "iterdir", listed)
+    file = saved(deployment)
+    monkeypatch.undo()
+    with tarfile.open(file) as archive:
+        assert "state/open-webui/webui.db" in archive.getnames()
+
+
 def remade(file: Path, change: Callable[[tarfile.TarInfo, bytes], tuple[tarfile.TarInfo, bytes]]) -> Path:
     """The same archive with its members changed."""
     target = file.with_name("remade.tar.gz")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 COMPOSE: Final[dict[str, str]] = {
+    "backup:agents": "nothing that an agent writes leads a backup elsewhere, ends it, or is opened by a program",
     "backup:refusals": "a damaged, foreign or newer backup or a used place is refused, and nothing written",
     "backup:round-trip": "a backup of a running deployment restores all state, private, into an empty place",
     "backup:valves": "keys that users stored in Open WebUI are readable after a restore",
