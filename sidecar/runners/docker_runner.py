@@ -58,6 +58,8 @@ class DockerRunner:
         self.on_oom: Callable[[], None] | None = None
         self._docker = docker
         self._watched: Watched | None = None
+        self._ending_it = asyncio.Lock()
+        self._left: str | None = None
 
     async def start(self) -> str:
         try:
@@ -210,10 +212,16 @@ class DockerRunner:
         return await self._docker.containers.processes(self._id()) > OWN_PROCESSES
 
     async def stop(self) -> None:
-        container = self._forget()
-        if container is not None:
-            await self._docker.containers.remove(container)
-            await self._leave_network()
+        """Who comes second waits for the removal, too: whoever starts next must not find the container still there.
+
+        One that could not be removed is tried again by the next call.
+        """
+        self._left = self._forget() or self._left
+        async with self._ending_it:
+            if self._left is not None:
+                await self._docker.containers.remove(self._left)
+                self._left = None
+                await self._leave_network()
 
     async def _undo(self) -> None:
         """Leaves nothing of a start that failed, not even a container whose making was given up."""

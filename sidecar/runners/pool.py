@@ -197,14 +197,18 @@ class RunnerPool:
         return await self._mode.logs(name, lines)
 
     async def _end(self, live: LiveRunner, *, force: bool) -> None:
-        if live.turns and not force:
-            raise Busy(f"A turn runs in {live.spec.name}. Wait for its end, or end it with force.")
-        if live.turns:
-            await live.end_for("Your workspace was stopped by the operator. Send the message again.", "runner_lost")
         user = live.spec.workspace_hash
+        await self._end_turns(live, force=force)  # not with the lock: another turn may hold it until this one's end
         async with self._register.lock(user):
             if self._register.of(user) is live:
+                await self._end_turns(live, force=force)  # one may have begun meanwhile
                 await self._register.discard(user)
+
+    async def _end_turns(self, live: LiveRunner, *, force: bool) -> None:
+        if live.turns and not force:
+            raise Busy(f"A turn runs in {live.spec.name}. Wait for its end, or end it with force.")
+        if live.turns and not live.gone.is_set():
+            await live.end_for("Your workspace was stopped by the operator. Send the message again.", "runner_lost")
 
     async def _wait_until_alone(self, user: str, say: Say, *, alone: bool) -> None:
         """Waits where this turn, or the one that runs, wants no other beside it."""

@@ -68,7 +68,8 @@ class Register:
     async def discard(self, user: str, reason: str = "") -> None:
         """Stops the user's runner, if there is one. It is counted until it is gone.
 
-        ``reason`` is what the next turn says when it starts another.
+        ``reason`` is what the next turn says when it starts another. One that can't be stopped now stays the user's, as
+        one that is gone: whoever needs it next tries again, and none is started beside it.
         """
         live = self._live.pop(user, None)
         if live is None:
@@ -79,6 +80,9 @@ class Register:
         self._all_left.clear()
         try:
             await complete(live.end())  # a container half removed would be nobody's
+        except BaseException:
+            self._live.setdefault(user, live)
+            raise
         finally:
             self._leaving -= 1
             if not self._leaving:

@@ -42,6 +42,7 @@ DOCKER: Final[dict[str, str]] = {
     "runner:image-missing": "a missing image is named, with what to run",
     "runner:life": "a runner starts, is polled, and leaves no container and no network when it is stopped",
     "runner:name-taken": "a stranger's container under the name is told and left alone",
+    "runner:one-at-a-time": "no runner of a user is started before the one before is gone, however its end went",
     "runner:one-of-many": "of many starts at once of one runner, one container comes",
     "runner:oom-told": "memory that runs out is told within seconds, whether the runner dies of it or not",
     "runner:pause": "a paused runner is found as paused and answers again at once",

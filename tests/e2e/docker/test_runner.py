@@ -80,6 +80,20 @@ async def test_eight_starts_make_one_container_which_the_next_sidecar_adopts(dep
     assert (deployment.containers(), deployment.networks()) == ([], [])
 
 
+@pytest.mark.requirement("runner:one-at-a-time")
+async def test_who_ends_a_runner_that_is_being_ended_returns_when_it_is_gone(deployment: Deployment) -> None:
+    runner = deployment.runner()
+    await runner.start()
+    first = asyncio.create_task(runner.stop())
+    await until(runner._ending_it.locked, 5)
+    second = asyncio.create_task(runner.stop())
+    await asyncio.sleep(0)
+    first.cancel()
+    await second
+    assert deployment.containers() == []
+    assert (await asyncio.gather(first, return_exceptions=True))[0] is not None
+
+
 @pytest.mark.requirement("runner:oom-told")
 async def test_memory_that_runs_out_is_told_though_the_runner_lives(deployment: Deployment) -> None:
     runner = deployment.runner()

@@ -210,6 +210,42 @@ async def test_an_operator_can_end_what_a_turn_runs_in_by_force_and_its_user_is_
         assert not await it.pool.restart(fresh.spec.name)
 
 
+@pytest.mark.requirement("runner:operated")
+@pytest.mark.parametrize("force", [False, True])
+async def test_a_turn_that_begins_while_an_operator_ends_the_runner_is_asked_for_or_told(
+    tmp_path: Path, force: bool
+) -> None:
+    async with rig(tmp_path) as it:
+        await it.turn(ANN)
+        (live,) = it.pool.live
+        it.engine.gates["mend"] = asyncio.Event()
+        turn = asyncio.create_task(it.turn(ANN, gate := asyncio.Event()))
+        await until(lambda: it.engine.calls["mend"] == 1)
+        end = asyncio.create_task(it.pool.stop(live.spec.name, force=force))
+        await asyncio.sleep(0)
+        it.engine.gates["mend"].set()
+        outcome = (await asyncio.gather(end, return_exceptions=True))[0]
+        assert (type(outcome), live.gone.is_set()) == ((bool, True) if force else (Busy, False))
+        assert not force or "stopped by the operator" in live.loss().message
+        gate.set()
+        await turn
+
+
+@pytest.mark.requirement("runner:one-at-a-time")
+async def test_none_is_started_beside_one_that_could_not_be_stopped(tmp_path: Path) -> None:
+    async with rig(tmp_path) as it:
+        await it.turn(ANN)
+        it.engine.down = True
+        with pytest.raises(RunnerError):
+            await it.turn(ANN, sig="89abcdef")
+        with pytest.raises(RunnerError):
+            await it.turn(ANN, sig="89abcdef")
+        assert len(it.engine.there) == 1
+        it.engine.down = False
+        name = await it.turn(ANN, sig="89abcdef")
+        assert set(it.engine.there) == {name}
+
+
 @pytest.mark.requirement("runner:ended-for")
 async def test_a_runner_that_is_ended_for_a_reason_tells_it(tmp_path: Path) -> None:
     async with rig(tmp_path) as it:
