@@ -139,7 +139,9 @@ class ContainerEvents:
             loop.call_soon_threadsafe(self._set_up, True)
             for event in self._stream:
                 at = int(event.get("timeNano") or 0)
-                if at > self._seen_ns or not at:
+                # Docker notes the time before it sends: of two ends at once the later one may come first. An end can be
+                # told twice, memory that ran out would be counted twice.
+                if at > self._seen_ns or not at or event.get("Action") != "oom":
                     loop.call_soon_threadsafe(self._take, event)
                 self._since_ns = self._seen_ns = max(self._seen_ns, at)
                 if self._stopping.is_set():

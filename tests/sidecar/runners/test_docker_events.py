@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
-from sidecar.runners.docker_events import Watched
+from sidecar.runners.docker_engine import Engine
+from sidecar.runners.docker_events import ContainerEvents, Watched
 
 
 def killed(*, oom: bool) -> Watched:
@@ -52,3 +57,35 @@ async def test_the_hook_is_called_each_time() -> None:
     watched.ran_out_of_memory()
     watched.ran_out_of_memory()
     assert len(told) == watched.oom_count == 2
+
+
+class Stream:
+    """Stands for a Docker that tells of two ends in the other order than that of their times."""
+
+    def __init__(self, told: list[dict[str, Any]]) -> None:
+        self._told = told
+
+    def events(self, **_: object) -> Stream:
+        return self
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self._told)
+
+    def close(self) -> None: ...
+
+
+def told(action: str, container: str, at: int) -> dict[str, Any]:
+    return {"Action": action, "timeNano": at, "Actor": {"ID": container, "Attributes": {"exitCode": "1"}}}
+
+
+@pytest.mark.requirement("runner:events-lost")
+async def test_ends_that_are_told_out_of_order_are_all_seen() -> None:
+    events = ContainerEvents(Engine("unix:///nowhere"), "instance")
+    first, second = events.watch("first"), events.watch("second")
+    stream = Stream([told("oom", "first", 19), told("die", "first", 20), told("die", "second", 10)])
+    events._read(stream, asyncio.get_running_loop())  # type: ignore[arg-type]
+    events._read(Stream([told("oom", "first", 19)]), asyncio.get_running_loop())  # type: ignore[arg-type]
+    async with asyncio.timeout(5):
+        await first.ended.wait()
+        await second.ended.wait()
+    assert (first.exit_status, second.exit_status, first.oom_count) == (1, 1, 1)
