@@ -20,6 +20,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from sidecar.holes import refuse_holes
 from sidecar.opencode_copy import copy_database
 from sidecar.store_users import Row
 from sidecar.user_files import folders_of
@@ -171,6 +172,7 @@ class _Export:
         self._tar.addfile(info)
 
     def _add_file(self, shown: str, file: BinaryIO) -> None:
+        refuse_holes(file.fileno())
         status = os.fstat(file.fileno())
         info = tarfile.TarInfo(shown)
         info.size, info.mtime, info.mode = status.st_size, int(status.st_mtime), stat.S_IMODE(status.st_mode)

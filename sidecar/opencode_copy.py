@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from sidecar.holes import refuse_holes
+
 NAME: Final = "opencode.db"
 TRIES: Final = 5
 SALT: Final = slice(16, 24)
@@ -73,6 +75,7 @@ def _copy(folder: int, name: str, target: Path) -> bool:
     with _opened(folder, name) as source:
         if source is None:
             return False
+        refuse_holes(source.fileno())
         with target.open("wb") as file:
             shutil.copyfileobj(source, file, 2**20)
     return True

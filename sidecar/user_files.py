@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import re
-import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,23 +38,63 @@ def remove(home: Path, user: str) -> None:
         if folder.is_symlink():
             raise OSError(f"{folder} is a link")
         if folder.exists():
-            _open_up(folder)
-            shutil.rmtree(folder)
+            _empty(folder)
+            folder.rmdir()
 
 
-def _open_up(folder: Path) -> None:
-    """Gives the folders that an agent has closed back to their owner, or they could not be emptied.
+def _empty(top: Path) -> None:
+    """Removes what is in a folder, however deep an agent has nested it: no path grows, and nothing calls itself.
 
-    Nothing of the user runs any more, so nothing can exchange a folder for a link meanwhile.
+    What is in a folder below is moved up into ``top`` under a new name before that folder goes. Folders that an agent
+    has closed are opened; no link is followed.
     """
-    wanted = stat.S_IRWXU
-    if folder.stat().st_mode & wanted != wanted:
-        folder.chmod(wanted)
-    for place, folders, _ in os.walk(folder, followlinks=False):
-        for name in folders:
-            path = Path(place, name)
-            if not path.is_symlink() and path.stat().st_mode & wanted != wanted:
-                path.chmod(wanted)
+    numbers = itertools.count()
+    with _opened(str(top)) as above:
+        while names := os.listdir(above):  # noqa: PTH208 - of a descriptor
+            for name in names:
+                if not stat.S_ISDIR(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode):
+                    os.unlink(name, dir_fd=above)
+                    continue
+                with _opened(name, above) as folder:
+                    _move_up(folder, above, numbers)
+                os.rmdir(name, dir_fd=above)
+
+
+def _move_up(folder: int, above: int, numbers: Iterator[int]) -> None:
+    """Files go at once."""
+    with os.scandir(folder) as entries:
+        for entry in list(entries):
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry.name, dir_fd=folder)
+                continue
+            with _opened(entry.name, folder):  # a closed one can't be moved either
+                os.rename(entry.name, _free(above, numbers), src_dir_fd=folder, dst_dir_fd=above)
+
+
+def _free(folder: int, numbers: Iterator[int]) -> str:
+    for number in numbers:
+        try:
+            os.stat(name := f".removed-{number}", dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return name
+    raise AssertionError
+
+
+@contextlib.contextmanager
+def _opened(name: str, above: int | None = None) -> Iterator[int]:
+    """The descriptor of a folder, with all rights for its owner."""
+    flags = os.O_DIRECTORY | os.O_NOFOLLOW
+    try:
+        descriptor = os.open(name, os.O_RDONLY | flags, dir_fd=above)
+    except PermissionError:
+        os.chmod(name, stat.S_IRWXU, dir_fd=above)  # nothing of the user runs that could put a link there
+        descriptor = os.open(name, os.O_RDONLY | flags, dir_fd=above)
+    try:
+        if os.fstat(descriptor).st_mode & stat.S_IRWXU != stat.S_IRWXU:
+            os.fchmod(descriptor, stat.S_IRWXU)
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _databases(folder: Path) -> Iterator[Path]:

@@ -17,6 +17,7 @@ from sidecar.export import export
 from sidecar.opencode_copy import copy_database
 from sidecar.services import Services
 from sidecar.store import Answer, KnownPersona, UsageKey, UsageRow
+from sidecar.user_files import remove
 from tests.sidecar.test_operator_routes import KEY, sidecar
 
 ANN, BOB, GHOST = "a" * 16, "b" * 16, "f" * 16
@@ -198,3 +199,42 @@ async def test_what_is_no_hash_names_nobody(tmp_path: Path, user: str) -> None:
             answer = await client.request(method, httpx.URL(path), headers=KEY)
             assert answer.status_code in (400, 404, 405), (path, answer.status_code)
     assert (tmp_path / "workspaces" / ANN / "notes" / "plan.txt").exists()
+
+
+@pytest.mark.requirement("users:export")
+def test_files_that_are_nothing_but_holes_are_named_and_left_out(tmp_path: Path) -> None:
+    data = tmp_path / "runners" / ANN / "00000000" / "data" / "opencode"
+    for folder in (tmp_path / "workspaces" / ANN, data):
+        folder.mkdir(parents=True)
+    for path in (tmp_path / "workspaces" / ANN / "endless", data / "opencode.db"):
+        with path.open("wb") as sparse:
+            sparse.write(b"begin")
+            sparse.truncate(1 << 42)
+    body = b"".join(export(tmp_path, ANN, {}))
+    assert set(unpacked(body)) == {"not-exported.txt"}
+    told = content(body, "not-exported.txt").decode()
+    assert "workspace/endless: has holes" in told
+    assert "sessions: has holes" in told
+
+
+@pytest.mark.requirement("users:removed")
+def test_folders_that_are_nested_without_end_or_closed_are_removed(tmp_path: Path) -> None:
+    workspace = tmp_path / "workspaces" / ANN
+    workspace.mkdir(parents=True)
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "kept").touch()
+    (workspace / "link").symlink_to(tmp_path / "outside")
+    (workspace / ".removed-0").mkdir()
+    deep = os.open(workspace, os.O_RDONLY)
+    for _ in range(2000):
+        os.mkdir("deep", dir_fd=deep)
+        below = os.open("deep", os.O_RDONLY, dir_fd=deep)
+        os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=below))
+        os.close(deep)
+        deep = below
+    os.fchmod(deep, 0)
+    os.close(deep)
+    workspace.chmod(0o500)
+    remove(tmp_path, ANN)
+    assert [path.name for path in (tmp_path / "workspaces").iterdir()] == []
+    assert (tmp_path / "outside" / "kept").exists()
