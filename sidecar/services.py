@@ -75,7 +75,7 @@ async def run_services(settings: Settings) -> AsyncIterator[Services]:
             registry=PersonaRegistry(store, templates),
             door=lambda view: f"{settings.gateway}/mcp/{view.name}",
             chats=chats,
-            quota=Quota(settings.workspace_quota_mb * 2**20),
+            quota=Quota(settings.workspace_quota_mb * 2**20, least_free=int(settings.min_free_gb * 2**30 / 2)),
         )
         commands = Commands(store, pool, templates, chats, settings.turn_timeout_s)
         hub.start()

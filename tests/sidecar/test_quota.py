@@ -35,6 +35,7 @@ class Live:
         )
         self.spec.workspace.mkdir(parents=True)
         self.spec.data.mkdir(parents=True)
+        self.alone = False
         self.ended = asyncio.Event()
         self.told: tuple[str, str] = ("", "")
 
@@ -48,7 +49,7 @@ def write(path: Path, mib: float) -> None:
 
 
 @asynccontextmanager
-async def watched(live: Live, allowed: float) -> AsyncIterator[list[Size]]:
+async def watched(live: Live, allowed: float, least_free: int = 0) -> AsyncIterator[list[Size]]:
     """Gives what was measured so far, once it was measured."""
     looks: list[Size] = []
 
@@ -56,7 +57,7 @@ async def watched(live: Live, allowed: float) -> AsyncIterator[list[Size]]:
         looks.append(measure(folders, stopped))
         return looks[-1]
 
-    watch = Quota(int(allowed * MIB), interval_s=0.02, close_s=0.02).watched(cast("LiveRunner", live))
+    watch = Quota(int(allowed * MIB), least_free, interval_s=0.02, close_s=0.02).watched(cast("LiveRunner", live))
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(quota, "measure", looking)
         async with asyncio.timeout(20), watch:
@@ -88,23 +89,66 @@ def test_what_is_taken_on_the_disk_counts_once(tmp_path: Path) -> None:
 @pytest.mark.requirement("quota:bounded")
 def test_too_many_files_count_as_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quota, "MAX_FILES", 100)
-    for number in range(101):
+    for number in range(201):
         (tmp_path / str(number)).touch()
-    size = measure([tmp_path])
-    assert size.fault == "holds more than 100 files"
-    assert over(size, MIB).startswith("Your workspace holds more than 100 files. The answer was stopped")
+        if number == 100:
+            size = measure([tmp_path])
+            assert (size.files, size.fault) == (101, "")
+            assert over(size, MIB).startswith("Your workspace holds 101 files; 100 are allowed. The answer was stopped")
+    assert measure([tmp_path]).fault == "holds more than 200 files"
+
+
+@pytest.mark.requirement("quota:over-already")
+async def test_who_has_too_many_files_may_still_delete_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quota, "MAX_FILES", 20)
+    monkeypatch.setattr(quota, "MORE_FILES", 5)
+    live = Live(tmp_path)
+    for number in range(30):
+        (live.spec.workspace / str(number)).touch()
+    async with watched(live, allowed=100) as looks:
+        (live.spec.workspace / "0").unlink()
+        await more(looks)
+        assert not live.ended.is_set()
+        for number in range(7):
+            (live.spec.workspace / f"new-{number}").touch()
+        await live.ended.wait()
+    assert "20 are allowed" in live.told[0]
+
+
+@pytest.mark.requirement("quota:ends-the-turn")
+@pytest.mark.parametrize("shell", [False, True])
+async def test_a_turn_with_a_shell_ends_before_files_without_a_name_fill_the_disk(tmp_path: Path, shell: bool) -> None:
+    live = Live(tmp_path)
+    async with watched(live, allowed=100, least_free=2**62) as looks:
+        live.alone = shell
+        if shell:
+            await live.ended.wait()
+        else:
+            await more(looks)
+    assert live.told[1] == ("disk_full" if shell else "")
+
+
+def nested(folder: Path, name: str, depth: int) -> None:
+    """Folders that no path of the kernel's reaches; a file of 1 MiB is in the last."""
+    deep = os.open(folder, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir(name, dir_fd=deep)
+        below = os.open(name, os.O_RDONLY, dir_fd=deep)
+        os.close(deep)
+        deep = below
+    with os.fdopen(os.open("file", os.O_WRONLY | os.O_CREAT, dir_fd=deep), "wb") as file:
+        file.write(os.urandom(MIB))
+    os.close(deep)
 
 
 @pytest.mark.requirement("quota:bounded")
 def test_a_path_that_is_too_long_hides_nothing(tmp_path: Path) -> None:
-    deep = os.open(tmp_path, os.O_RDONLY)
-    for _ in range(20):
-        os.mkdir("d" * 250, dir_fd=deep)
-        below = os.open("d" * 250, os.O_RDONLY, dir_fd=deep)
-        os.close(deep)
-        deep = below
-    os.close(deep)
+    nested(tmp_path, "d" * 250, 100)
+    size = measure([tmp_path])
+    assert (size.taken > MIB, size.fault, size.files) == (True, "", 101)
+    nested(tmp_path, "e" * 250, 300)
     assert "cannot be looked into" in measure([tmp_path]).fault
+    subprocess.run(["rm", "-rf", *(str(path) for path in tmp_path.iterdir())], check=True, timeout=60)
 
 
 @pytest.mark.real
