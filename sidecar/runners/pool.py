@@ -232,7 +232,8 @@ class RunnerPool:
         if live is None:
             live = await self._start(user, key_sig, config, say)
         await live.load(config)
-        await _sweep(live, say)
+        if not self._mode.lasting:  # in a container a link leads nowhere, and /workspace/… is no place out here
+            await _sweep(live, say)
         return live
 
     async def _unfit(self, live: LiveRunner) -> str:

@@ -246,6 +246,17 @@ async def test_none_is_started_beside_one_that_could_not_be_stopped(tmp_path: Pa
         assert set(it.engine.there) == {name}
 
 
+@pytest.mark.requirement("files:links-swept")
+@pytest.mark.parametrize("lasting", [False, True])
+async def test_links_are_swept_where_no_container_keeps_them_from_leading_out(tmp_path: Path, lasting: bool) -> None:
+    async with rig(tmp_path, lasting=lasting) as it:
+        await it.turn(ANN)
+        link = tmp_path / "workspaces" / ANN / "python"
+        link.symlink_to("/usr/bin/python3")
+        await it.turn(ANN)
+        assert link.is_symlink() == lasting
+
+
 @pytest.mark.requirement("runner:ended-for")
 async def test_a_runner_that_is_ended_for_a_reason_tells_it(tmp_path: Path) -> None:
     async with rig(tmp_path) as it:
