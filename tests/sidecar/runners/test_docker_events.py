@@ -83,8 +83,8 @@ async def test_ends_that_are_told_out_of_order_are_all_seen() -> None:
     events = ContainerEvents(Engine("unix:///nowhere"), "instance")
     first, second = events.watch("first"), events.watch("second")
     stream = Stream([told("oom", "first", 19), told("die", "first", 20), told("die", "second", 10)])
-    events._read(stream, asyncio.get_running_loop())  # type: ignore[arg-type]
-    events._read(Stream([told("oom", "first", 19)]), asyncio.get_running_loop())  # type: ignore[arg-type]
+    events._read(stream, asyncio.get_running_loop())
+    events._read(Stream([told("oom", "first", 19)]), asyncio.get_running_loop())
     async with asyncio.timeout(5):
         await first.ended.wait()
         await second.ended.wait()
