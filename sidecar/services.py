@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from sidecar.broker import Broker, provider_session
 from sidecar.chat import Turns
 from sidecar.commands import Commands
+from sidecar.home_lock import only_one
 from sidecar.hub_client import HubClient
 from sidecar.identity import Identity
 from sidecar.locks import KeyedLocks
@@ -55,9 +56,13 @@ async def run_services(settings: Settings) -> AsyncIterator[Services]:
     templates = load_templates(
         settings.personas_dir, memory_templates=settings.memory_templates, runner_mode=settings.runner_mode
     )
-    store = Store(settings.home / "sidecar.db")
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=4)
-    async with aiohttp.ClientSession(connector=connector) as http, provider_session() as providers:
+    async with (
+        only_one(settings.home),
+        aiohttp.ClientSession(connector=connector) as http,
+        provider_session() as providers,
+    ):
+        store = Store(settings.home / "sidecar.db")
         usage = UsageBook(store)
         hub = HubClient(settings.hub_url, settings.service_key, http)
         checks = StartChecks(settings.home, settings.min_free_gb)

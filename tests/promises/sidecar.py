@@ -9,6 +9,7 @@ SIDECAR: Final[dict[str, str]] = {
     "sidecar:api-key": "a missing or wrong API key is a 401",
     "sidecar:bare": "the bare models have the files, planning only reads them",
     "sidecar:start-errors": "what keeps the sidecar from starting is one line, and a stop is no crash",
+    "sidecar:one": "of two sidecars with one home the second is refused and touches nothing of the first",
     "sidecar:prompt-speed": "no text of the largest size holds up other turns",
     "sidecar:chat-size": "a chat over its limits is a 413 that names the field",
     "sidecar:chat-request": "a chat request is read, and its other fields are ignored",
