@@ -14,8 +14,8 @@ OWNER = 1000
 FOLDERS = ("data", "hub", "open-webui", "secrets")
 """``data`` is the sidecar's ``OPEN_PERSONA_HOME``, the next two are what the hub and Open WebUI keep."""
 
-USER_FOLDERS = (Path("data") / "workspaces", Path("data") / "runners")
-"""What agents can write to, below the state folder."""
+USER_FOLDERS = (Path("data") / "workspaces", Path("data") / "runners", Path("open-webui") / "uploads")
+"""What users and their agents can write to, below the state folder."""
 
 STATE_DIR = "OPEN_PERSONA_STATE_DIR"
 DATABASE = Path("open-webui") / "webui.db"

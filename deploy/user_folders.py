@@ -33,7 +33,8 @@ def walked(top: Path, left_out: list[str]) -> Iterator[tuple[int, str, list[str]
     """Each folder below ``top``: its descriptor, its path below ``top``, and the sorted names in it; parents first."""
 
     def fault(error: OSError) -> None:
-        left_out.append(f"{error.filename}: {error.strerror}")
+        if not isinstance(error, FileNotFoundError):  # gone since it was listed
+            left_out.append(f"{error.filename}: {error.strerror}")
 
     for place, folders, files, descriptor in os.fwalk(str(top), follow_symlinks=False, onerror=fault):
         below = os.path.relpath(place, top)

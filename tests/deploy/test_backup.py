@@ -127,6 +127,9 @@ def test_nothing_that_an_agent_can_write_keeps_a_backup_from_being_made(
     state = tmp_path / "state"
     workspace = state / "data" / "workspaces" / "0123456789abcdef"
     (workspace / "looks.db").write_bytes(b"SQLite format 3\0 but is none")
+    uploads = state / "open-webui" / "uploads"
+    uploads.mkdir()
+    (uploads / "sent.db").write_bytes(b"SQLite format 3\0 but is none")
     (workspace / "held.db-wal").write_bytes(b"no log")
     with (workspace / "endless").open("wb") as sparse:
         sparse.truncate(1 << 42)
@@ -147,6 +150,7 @@ def test_nothing_that_an_agent_can_write_keeps_a_backup_from_being_made(
         held.close()
         subprocess.run(["rm", "-rf", str(workspace)], check=True, timeout=60)
     assert (new / "looks.db").read_bytes() == b"SQLite format 3\0 but is none"
+    assert (new.parents[2] / "open-webui" / "uploads" / "sent.db").exists()
     assert (new / "letter.md").read_text() == "Dear donor"
     assert rows(new / "held.db", "select * from t") == []
     assert (new / "pipe").is_symlink()
