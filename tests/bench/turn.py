@@ -114,6 +114,7 @@ async def first_turns(deployment: Deployment) -> tuple[list[Timing], list[Timing
         user = pool.live[0].spec.workspace_hash
         spec = pool.live[0].spec
         config = pool.live[0].loaded
+        await deployment.idle()
         await pool.reset(user)
         async with pool.lease(user, spec.key_sig, config, _unheard) as live:
             if number % 2:
