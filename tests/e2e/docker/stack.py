@@ -42,8 +42,11 @@ WHOLE = (*WITHOUT_WEBUI, "open-persona-openwebui")
 KEYS = {"OPEN_PERSONA_SIDECAR_API_KEY": API_KEY, "OPEN_PERSONA_SERVICE_KEY": SERVICE_KEY}
 """As in the other deployments of the tests. The token key is each stack's own: runners are told apart by it."""
 PROVIDER_KEY = "provider-key-of-the-deployment"
+SLOW_MACHINE = {"OPEN_PERSONA_RUNNER_START_TIMEOUT_S": "120", "OPEN_PERSONA_RUNNER_HEALTH_TIMEOUT_S": "240"}
+"""Room for a runner's start where other tests take most of the processors."""
+
 BUILD_S = 1800.0
-UP_S = 420.0
+UP_S = 900.0
 CALL_S = 60.0
 
 
@@ -243,6 +246,7 @@ async def running_stack(
             "OPEN_PERSONA_COMPATIBLE_MODELS": "m1,m2",
             "OPEN_PERSONA_GRANTS_GOV_BASE_URL": grants.url,
             "OPEN_PERSONA_RUNNER_SUBNETS": subnets,
+            **SLOW_MACHINE,
             **(env or {}),
         }
         env_file = state / "env"
