@@ -47,7 +47,7 @@ def looks_for_grants(request: ProviderRequest) -> Reply:
         return Reply(text=[f"found: {request.tool_results[-1][:400]}"])
     if not search:
         return Reply(text=["nothing to search with"])
-    return Reply(tools=[ToolCall(search, {"keywords": "health"})])
+    return Reply(tools=[ToolCall(search, {"keyword": "health"})])
 
 
 def if_free(port: int) -> bool:
