@@ -27,6 +27,7 @@ from pydantic import SecretStr
 from deploy.first_run import add_to_env, make_secrets
 from deploy.state import STATE_DIR, give, make_folders
 from sidecar.identity import instance_id
+from tests.e2e.docker.engine import base_image, build_runner
 from tests.e2e.process.deployment import API_KEY, SERVICE_KEY, Caller, free_port, probe_all
 from tests.fakes.grants_gov import GrantsGovFake, running_fake
 from tests.fakes.provider import FakeProvider, Script, running_provider
@@ -115,8 +116,13 @@ BUILD = {"DOCKER_BUILDKIT": "0"}
 
 
 async def build_images(services: Sequence[str]) -> None:
-    """See ``_built``; a test's event loop goes on meanwhile. The runner's image comes from the fixture ``engine``."""
+    """See ``_built``; a test's event loop goes on meanwhile."""
     await asyncio.to_thread(_built, tuple(sorted(set(services) - {"open-persona-mcp"})))
+
+
+def _runner_image() -> str:
+    """The one that the fixture ``engine`` has made."""
+    return build_runner(base_image("debian:bookworm"))
 
 
 def _bases() -> dict[str, str]:
@@ -245,6 +251,7 @@ async def running_stack(
             "OPEN_PERSONA_COMPATIBLE_BASE_URL": provider.url,
             "OPEN_PERSONA_COMPATIBLE_MODELS": "m1,m2",
             "OPEN_PERSONA_GRANTS_GOV_BASE_URL": grants.url,
+            "OPEN_PERSONA_RUNNER_IMAGE": await asyncio.to_thread(_runner_image),
             "OPEN_PERSONA_RUNNER_SUBNETS": subnets,
             **SLOW_MACHINE,
             **(env or {}),
