@@ -50,6 +50,9 @@ DOCKER: Final[dict[str, str]] = {
     "runner:crowd": "of many at once each is answered or told when to come again, and who leaves leaves nothing behind",
     "runner:nothing-grows": "turns leave no file open and no thread in the sidecar",
     "runner:start-fails": "a start that fails is told to all who wait for it, and hinders nobody else",
+    # Restarts of what runners depend on
+    "restart:daemon": "a restarted Docker daemon costs the running turn, and no memory, file or later turn",
+    "restart:daemon-live-restore": "with live-restore a restarted Docker daemon costs neither a runner nor a turn",
     # Users' networks
     "network:apart": "each user has an internal network with a subnet of its own, however many start at once",
     "network:full": "no free subnet and a taken name are told with what to do",

@@ -100,17 +100,17 @@ def _mount(*arguments: str) -> bool:
 def _forget_the_dead() -> None:
     """dockerd refuses to start while a pid file names any process at all, and waits in vain for a dead containerd."""
     for file in (STATE / "dockerd.pid", Path("/var/run/docker.pid")):
-        if _program(file) != "dockerd":
+        if program(file) != "dockerd":
             file.unlink(missing_ok=True)
     state = Path("/var/run/docker/containerd")
-    if _program(state / "containerd.pid") == "containerd":
+    if program(state / "containerd.pid") == "containerd":
         with contextlib.suppress(ProcessLookupError):
             os.kill(int((state / "containerd.pid").read_text()), signal.SIGTERM)
     for name in ("containerd.pid", "containerd.sock", "containerd.sock.ttrpc"):
         (state / name).unlink(missing_ok=True)
 
 
-def _program(pid_file: Path) -> str:
+def program(pid_file: Path) -> str:
     """The name of the living process that the file names; empty without one."""
     try:
         process = Path("/proc") / pid_file.read_text().strip()
