@@ -53,6 +53,14 @@ DOCKER: Final[dict[str, str]] = {
     # Restarts of what runners depend on
     "restart:daemon": "a restarted Docker daemon costs the running turn, and no memory, file or later turn",
     "restart:daemon-live-restore": "with live-restore a restarted Docker daemon costs neither a runner nor a turn",
+    "restart:down-up": "after compose down and up, memory, files and secrets are there",
+    "restart:engine-away": "while nothing can be asked of Docker, live runners go on and a new one is told why not",
+    "restart:engine-fails": "while Docker answers every call with 500, live runners go on and a new one is told so",
+    "restart:engine-slow": "while Docker hangs for 30 s, live runners go on, and nothing is lost afterwards",
+    "restart:reboot": "after a power cut, memory, files and secrets are there, and nothing that nobody owns",
+    "restart:recreated": "after sidecar or hub was made anew, the next turn of a living runner reaches both doors",
+    "restart:sidecar-killed": "a killed sidecar's runners are taken over, none is made, and their chats go on",
+    "restart:sidecar-told": "a sidecar told to stop ends its answers well, and its runners are taken over",
     # Users' networks
     "network:apart": "each user has an internal network with a subnet of its own, however many start at once",
     "network:full": "no free subnet and a taken name are told with what to do",
