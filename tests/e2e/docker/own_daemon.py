@@ -131,6 +131,10 @@ class OwnDaemon:
 
     def end(self) -> None:
         """Nothing of it is left: no container, process, mount or file."""
+        if self._daemon is None:
+            # With live-restore containers may have outlived it.
+            with contextlib.suppress(RuntimeError):
+                self.start(live_restore=True)
         self.clear()
         self.stop()
         containerd = self._place / "exec" / "containerd" / "containerd.pid"
