@@ -29,6 +29,14 @@ DOCKER: Final[dict[str, str]] = {
     "container:body": "the container is hardened, writes to its own folders alone, and has no field beyond the agreed",
     "container:hash": "the spec hash changes with everything that a container is made from, and with no secret",
     "container:secrets": "token and password are in the environment alone, and no other secret is in a container",
+    # What goes wrong while people use it, in the stack of compose
+    "mishap:config-in-turn": "a toggle, a new persona, a new integration: the running turn goes on, the next has them",
+    "mishap:idle-in-turn": "no timer pauses or stops a runner in a turn, however long it is silent; afterwards they do",
+    "mishap:image-missing": "a missing image refuses new runners, says what to do, leaves the others, is found later",
+    "mishap:out-of-memory": "the user is told within 5 s of Docker's event, whoever dies of it; others notice nothing",
+    "mishap:removed": "a runner that was removed is told within 5 s in a turn, and the next has files and memory",
+    "mishap:two-tabs": "of two tabs in one chat the second waits and is told, and each goes on with its own history",
+    "mishap:wedged": "a runner that hears nothing is made again by the next turn, and what hangs in it is told",
     # Runners on real Docker
     "runner:adopt": "a new sidecar adopts the same container, paused or not, and none made from another spec",
     "runner:claims": "a container of ours that has ended, or is made from another spec, gives way",
