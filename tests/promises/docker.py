@@ -37,6 +37,9 @@ DOCKER: Final[dict[str, str]] = {
     "mishap:removed": "a runner that was removed is told within 5 s in a turn, and the next has files and memory",
     "mishap:two-tabs": "of two tabs in one chat the second waits and is told, and each goes on with its own history",
     "mishap:wedged": "a runner that hears nothing is made again by the next turn, and what hangs in it is told",
+    # Users and their keys, in the stack of compose
+    "keys:four-names": "two users with two key sets: four names and folders apart, each user's files and memory go on",
+    "keys:old-key-nowhere": "of a key changed five times: one container, no key in a file, log, process or inspection",
     # Runners on real Docker
     "runner:adopt": "a new sidecar adopts the same container, paused or not, and none made from another spec",
     "runner:claims": "a container of ours that has ended, or is made from another spec, gives way",
