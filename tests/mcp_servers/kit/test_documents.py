@@ -149,7 +149,7 @@ async def test_time_that_runs_out_gives_the_pages_before() -> None:
     slow = b"BT /F1 11 Tf (x) Tj ET " * 150_000
     file = raw_pdf([b"BT /F1 11 Tf (The first page is quick to read) Tj ET", *[slow] * 20])
 
-    document = await read(file, "pdf", limits=ReadLimits(seconds=2))
+    document = await read(file, "pdf", limits=ReadLimits(seconds=5))
 
     assert document.stopped
     assert "The first page is quick" in document.text
