@@ -9,12 +9,23 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.docker.daemon import install
+
 ROOT = Path(__file__).parents[2]
 FIREWALL = "deploy/firewall"
 OWN_NETWORK = ["unshare", "--net", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
 """A namespace with no rules but a test's own; root within it, whoever runs the test."""
 RULES = "iptables -S; ip6tables -S"
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("programs_of_firewalls")]
+
+
+@pytest.fixture(scope="module")
+def programs_of_firewalls() -> None:
+    """iptables and nft, whichever the machine has not."""
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        install("iptables", "nft")
+    elif not (shutil.which("iptables") and shutil.which("nft")):
+        pytest.skip("iptables and nft are not installed, and only root on Debian can install them")
 
 
 def shell(script: str, *, path: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -88,7 +99,6 @@ def test_removed_is_as_it_was_before() -> None:
 
 
 @pytest.mark.requirement("firewall:rules")
-@pytest.mark.skipif(shutil.which("nft") is None, reason="nft is not installed")
 def test_without_iptables_nft_does_the_same(tmp_path: Path) -> None:
     path = programs(tmp_path / "bin", "id", "grep", "cat", "nft", "basename", "dirname", "bash", "env")
     script = f"{FIREWALL} install --allow tcp:8000 >&2 && {FIREWALL} install --allow udp:53 >&2; {FIREWALL} check"

@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 STATE = Path("/var/run/open-persona-tests")
-PACKAGES = {"dockerd": ("docker.io", "iptables"), "debootstrap": ("debootstrap",)}
+PACKAGES = {"dockerd": "docker.io", "iptables": "iptables", "nft": "nftables", "debootstrap": "debootstrap"}
+GET_COMPOSE = Path(__file__).resolve().parents[3] / "deploy" / "get-compose"
 INSTALL_S = 300
 START_S = 40
 STOP_S = 30
@@ -27,9 +28,9 @@ def answers() -> bool:
     return asked.returncode == 0
 
 
-def install() -> None:
-    """What is missing, with apt, as root."""
-    missing = [package for program, packages in PACKAGES.items() if not shutil.which(program) for package in packages]
+def install(*programs: str) -> None:
+    """What is missing of these programs, or of all that the tests need, with apt, as root."""
+    missing = [PACKAGES[program] for program in programs or PACKAGES if not shutil.which(program)]
     if missing:
         print(f"docker: installing {' '.join(missing)}", flush=True)
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
@@ -42,6 +43,13 @@ def install() -> None:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
             )
+
+
+def install_compose() -> None:
+    """``docker compose``, where the docker command lacks it; as root."""
+    subprocess.run(
+        [str(GET_COMPOSE)], check=True, timeout=INSTALL_S, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
 
 
 def start() -> subprocess.Popen[bytes]:

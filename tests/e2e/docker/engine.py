@@ -109,6 +109,8 @@ def running_engine() -> Iterator[Engine]:
             daemon.install()
             started = daemon.start()
         try:
+            if os.geteuid() == 0:
+                daemon.install_compose()
             debian = base_image("debian:bookworm")
             engine = Engine(debian, build_runner(debian))
         except BaseException:
