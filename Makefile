@@ -32,7 +32,7 @@ check: .venv
 
 test: setup check
 	@$(BIN)/python -m pytest -m "not real" -n 6
-	@$(BIN)/python -m pytest -m real
+	@$(BIN)/python -m pytest -m real -n 3 --dist loadgroup
 
 bench: setup
 	@set -e; for file in tests/bench/*.py; do case $$file in */__init__.py) ;; *) echo "== $$file"; PYTHONPATH=. $(BIN)/python $$file ;; esac; done

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
 STATE = Path("/var/run/open-persona-tests")
 PACKAGES = {"dockerd": "docker.io", "iptables": "iptables", "nft": "nftables", "debootstrap": "debootstrap"}
+INSTALL = ("install", "-y", "-o", "DPkg::Lock::Timeout=120", "--no-install-recommends")
 GET_COMPOSE = Path(__file__).resolve().parents[3] / "deploy" / "get-compose"
 INSTALL_S = 300
 START_S = 40
@@ -29,12 +32,17 @@ def answers() -> bool:
 
 
 def install(*programs: str) -> None:
-    """What is missing of these programs, or of all that the tests need, with apt, as root."""
-    missing = [PACKAGES[program] for program in programs or PACKAGES if not shutil.which(program)]
+    """What is missing of these programs, or of all, with apt, as root; one test process at a time."""
+    with (Path(tempfile.gettempdir()) / "open-persona-apt.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _install([PACKAGES[program] for program in programs or PACKAGES if not shutil.which(program)])
+
+
+def _install(missing: list[str]) -> None:
     if missing:
         print(f"docker: installing {' '.join(missing)}", flush=True)
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for command in (["update"], ["install", "-y", "--no-install-recommends", "ca-certificates", *missing]):
+        for command in (["update"], [*INSTALL, "ca-certificates", *missing]):
             subprocess.run(
                 ["apt-get", "-qq", *command],
                 env=environment,

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -100,33 +101,41 @@ def build_runner(base: str) -> str:
 
 @contextmanager
 def running_engine() -> Iterator[Engine]:
-    """Skips where Docker can neither be used nor be installed. A daemon that was started here ends here."""
-    started = None
-    with _alone():
-        if not daemon.answers():
-            if sys.platform != "linux" or os.geteuid() != 0 or shutil.which("apt-get") is None:
-                pytest.skip("no Docker daemon answers, and only root on Debian can install one")
-            daemon.install()
-            started = daemon.start()
+    """Skips where Docker can neither be used nor be installed. A daemon that was started here ends here, once no other
+    test process uses it."""
+    with _locked("engine-users", fcntl.LOCK_SH) as users:
+        with _locked("engine", fcntl.LOCK_EX):
+            started = _started()
+            try:
+                if os.geteuid() == 0:
+                    daemon.install_compose()
+                debian = base_image("debian:bookworm")
+                engine = Engine(debian, build_runner(debian))
+            except BaseException:
+                if started is not None:
+                    daemon.stop(started)
+                raise
         try:
-            if os.geteuid() == 0:
-                daemon.install_compose()
-            debian = base_image("debian:bookworm")
-            engine = Engine(debian, build_runner(debian))
-        except BaseException:
+            yield engine
+        finally:
             if started is not None:
+                fcntl.flock(users, fcntl.LOCK_EX)
                 daemon.stop(started)
-            raise
-    try:
-        yield engine
-    finally:
-        if started is not None:
-            daemon.stop(started)
+
+
+def _started() -> subprocess.Popen[bytes] | None:
+    """A daemon, where none answers."""
+    if daemon.answers():
+        return None
+    if sys.platform != "linux" or os.geteuid() != 0 or shutil.which("apt-get") is None:
+        pytest.skip("no Docker daemon answers, and only root on Debian can install one")
+    daemon.install()
+    return daemon.start()
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """One test process at a time installs, starts and builds."""
-    with (Path(tempfile.gettempdir()) / f"open-persona-engine-{os.geteuid()}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _locked(what: str, how: int) -> Iterator[TextIO]:
+    """Holds a lock among the test processes of this machine."""
+    with (Path(tempfile.gettempdir()) / f"open-persona-{what}-{os.geteuid()}.lock").open("w") as file:
+        fcntl.flock(file, how)
+        yield file

@@ -28,6 +28,7 @@ from deploy.first_run import add_to_env, make_secrets
 from deploy.state import STATE_DIR, give, make_folders
 from sidecar.identity import instance_id
 from tests.e2e.docker.engine import base_image, build_runner
+from tests.e2e.openwebui.installed import installed
 from tests.e2e.process.deployment import API_KEY, SERVICE_KEY, Caller, free_port, probe_all
 from tests.fakes.grants_gov import GrantsGovFake, running_fake
 from tests.fakes.provider import FakeProvider, Script, running_provider
@@ -98,7 +99,9 @@ def _built(services: tuple[str, ...]) -> None:
 
     async def build() -> None:
         bases = ["deploy/make-base-images"]
-        if "open-persona-openwebui" not in services:
+        if "open-persona-openwebui" in services:
+            installed()  # the base takes its packages from there
+        else:
             bases.append("--without-open-webui")
         await run(*bases, within=BUILD_S)
         with tempfile.TemporaryDirectory(dir=PLACE) as scratch:
