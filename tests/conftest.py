@@ -11,6 +11,7 @@ STACKS = {f"test_{name}.py" for name in ("crowd", "key_sets", "mishaps", "restar
 """Those of them that want a whole stack of compose."""
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the rows in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A stable sort, so that within each half the files keep their order.
 
