@@ -2,13 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test check bench setup stack .venv
+.PHONY: help demo test test-containers check bench setup stack .venv
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    one real conversation with the tools on, one with them off"
 	@echo "make test    static checks, then all tests (fast ones first)"
 	@echo "make check   static checks alone: import rules and layout, ruff, mypy, open-persona validate"
+	@echo "make test-containers    the tests on real Docker, as root, half an hour; make test leaves them out"
 	@echo "make bench   the benchmarks, one after the other"
 	@echo "make stack   the whole stack in containers (docker compose), for a team; as root or user 1000"
 	@echo "make setup   the environment, opencode and ripgrep, and nothing else"
@@ -32,7 +33,10 @@ check: .venv
 
 test: setup check
 	@$(BIN)/python -m pytest -m "not real" -n 6
-	@$(BIN)/python -m pytest -m real -n 3 --dist loadgroup
+	@$(BIN)/python -m pytest -m "real and not containers"
+
+test-containers: setup
+	@$(BIN)/python -m pytest -m containers
 
 bench: setup
 	@set -e; for file in tests/bench/*.py; do case $$file in */__init__.py) ;; *) echo "== $$file"; PYTHONPATH=. $(BIN)/python $$file ;; esac; done

@@ -28,7 +28,7 @@ from tests.fakes.provider_wire import Content, Dialect, Frame, Json, ToolCall, e
 __all__ = ["FakeProvider", "ProviderRequest", "Reply", "ToolCall", "running_provider"]
 
 DIALECTS: Mapping[str, Dialect] = {"chat/completions": "chat", "responses": "responses", "messages": "messages"}
-WAIT_S = 10.0
+WAIT_S = 30.0
 
 
 @dataclass(frozen=True)

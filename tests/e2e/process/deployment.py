@@ -199,7 +199,7 @@ class Deployment(Caller):
 
     async def idle(self) -> None:
         """Returns once every turn is through with its clean-up."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while any(live.turns for live in self.services.turns.pool.live):
                 await asyncio.sleep(0.01)
 
