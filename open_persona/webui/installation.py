@@ -92,7 +92,8 @@ class Installation:
     async def _install_packages(self) -> None:
         pinned = pins(self.constraints)
         pip = Pip(self.folder, self.environment, len(pinned), self.say)
-        by_pins = ("install", "--constraint", str(self.constraints))
+        # Python compiles what is imported, once; all 24,000 files would take a minute or two.
+        by_pins = ("install", "--no-compile", "--constraint", str(self.constraints))
         if "pip" in pinned:  # one that tells how far a file is
             await pip.run(*by_pins, "pip")
         torch = f"torch=={pinned['torch']}"
