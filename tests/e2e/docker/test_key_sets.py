@@ -87,6 +87,7 @@ async def test_two_users_with_two_key_sets_have_four_runners_and_two_workspaces(
     stack.provider.script("hello")
 
 
+@pytest.mark.requirement("keys:one-container-left")
 @pytest.mark.requirement("keys:old-key-nowhere")
 async def test_of_a_key_changed_five_times_one_container_is_left_and_no_key_anywhere(stack: Stack) -> None:
     ann = Person.of(stack, "eve", "words")

@@ -122,6 +122,7 @@ async def test_a_runner_removed_between_turns_starts_again_with_files_and_memory
     assert "kept on the hill" in await read_back(scene, ann, "notes.txt", answer="a3", parent="a2")
 
 
+@pytest.mark.requirement("runner:removed")
 @pytest.mark.requirement("mishap:removed")
 async def test_a_runner_removed_in_a_turn_is_told_at_once_and_the_next_turn_has_the_files(scene: Scene) -> None:
     ann = Person.of(scene.stack, "ann", "during")
@@ -185,6 +186,7 @@ async def test_a_program_that_memory_runs_out_of_is_told_while_the_turn_goes_on(
     assert await ann.container() == container
 
 
+@pytest.mark.requirement("runner:wedged")
 @pytest.mark.requirement("mishap:wedged")
 async def test_a_wedged_runner_is_found_in_time_and_told_to_the_turn_that_hangs_in_it(scene: Scene) -> None:
     ann = Person.of(scene.stack, "ann", "wedged")

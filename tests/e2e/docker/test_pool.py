@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
-import subprocess
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -117,65 +115,6 @@ async def test_an_idle_runner_is_paused_answers_at_once_and_is_stopped_later(tmp
         only(it).used_at -= 10_000
         await until(lambda: ids(it) == [], 20)
         assert (await chat(it, "again")).text == "hello"
-
-
-@pytest.mark.requirement("runner:removed")
-async def test_a_runner_that_was_removed_is_told_in_a_turn_and_made_again(tmp_path: Path, image: str) -> None:
-    async with containers(tmp_path, image) as it:
-        assert (await chat(it, "my hill is the Brocken", chat="c", answer="a1")).text == "hello"
-        docker("rm", "-f", *ids(it))
-        answer = await chat(it, "which hill?", chat="c", answer="a2", parent="a1")
-        assert answer.text == "hello"
-        assert it.provider.requests[-1].user_texts == ["my hill is the Brocken", "which hill?"]
-        gate = asyncio.Event()
-        it.provider.script([Reply(text=["slow ", "end"], gate=gate), "hello"])
-        count = len(it.provider.requests)
-        turn = asyncio.create_task(chat(it, "wait"))
-        await it.provider.wait_requests(count + 1, 60)
-        began = time.monotonic()
-        docker("rm", "-f", *ids(it))
-        answer = await turn
-        assert time.monotonic() - began < 15
-        assert answer.error["code"] == "runner_lost"
-        assert "was removed" in str(answer.error["message"])
-        assert answer.terminals == ["stop"]
-        gate.set()
-        assert (await chat(it, "again")).text == "hello"
-        assert len(ids(it)) == 1
-
-
-@pytest.mark.requirement("runner:wedged")
-async def test_a_wedged_runner_is_started_again_and_the_user_told(tmp_path: Path, image: str) -> None:
-    async with containers(tmp_path, image) as it:
-        assert (await chat(it, "hi")).text == "hello"
-        (old,) = ids(it)
-        pids = docker("top", old, "-o", "pid,args").splitlines()[1:]
-        (opencode,) = [line.split()[0] for line in pids if "init" not in line.split()[1]]
-        subprocess.run(["kill", "-STOP", opencode], check=True)
-        answer = await chat(it, "hi")
-        assert answer.text == "hello"
-        assert any("stopped answering" in line for line in answer.statuses)
-        assert old not in ids(it)
-        assert len(ids(it)) == 1
-
-
-@pytest.mark.requirement("keys:one-container-left")
-async def test_a_key_changed_five_times_leaves_one_container_and_no_old_key(tmp_path: Path, image: str) -> None:
-    async with containers(tmp_path, image) as it:
-        parent = ""
-        for n in range(6):
-            answer = await chat(it, f"word {n}", chat="c", answer=f"a{n}", parent=parent, **{KEY: f"key-number-{n}"})
-            assert answer.text == "hello"
-            parent = f"a{n}"
-            (container,) = ids(it)
-        assert it.provider.requests[-1].user_texts == [f"word {n}" for n in range(6)]
-        assert [folder.name for folder in only(it).spec.private.parent.iterdir()] == [only(it).spec.key_sig]
-        inspected = docker("inspect", container)
-        assert "key-number-" not in inspected
-        found = subprocess.run(
-            ["grep", "-rl", "key-number-", str(it.home)], check=False, capture_output=True, text=True
-        )
-        assert found.stdout == ""
 
 
 @pytest.mark.requirement("runner:recycled")
