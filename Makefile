@@ -7,9 +7,9 @@ BIN := .venv/bin
 
 help:
 	@echo "make demo    one real conversation with the tools on, one with them off"
-	@echo "make test    static checks, then all tests (fast ones first)"
+	@echo "make test    static checks, then all tests but most of those on Docker"
 	@echo "make check   static checks alone: import rules and layout, ruff, mypy, open-persona validate"
-	@echo "make test-containers    the tests on real Docker, as root, half an hour; make test leaves them out"
+	@echo "make test-containers  the rest of them: mishaps, restarts, crowds, the spawner; as root, half an hour"
 	@echo "make bench   the benchmarks, one after the other"
 	@echo "make stack   the whole stack in containers (docker compose), for a team; as root or user 1000"
 	@echo "make setup   the environment, opencode and ripgrep, and nothing else"
@@ -32,8 +32,7 @@ check: .venv
 	@$(BIN)/open-persona validate
 
 test: setup check
-	@$(BIN)/python -m pytest -m "not real" -n 6
-	@$(BIN)/python -m pytest -m "real and not containers"
+	@$(BIN)/python -m pytest -m "not containers" -n 2
 
 test-containers: setup
 	@$(BIN)/python -m pytest -m containers
