@@ -62,7 +62,11 @@ class Person:
         await self.page.locator("input[type='password']").first.fill(password)
 
     async def _signed_in(self) -> None:
-        await expect(self.composer).to_be_visible(timeout=PATIENCE_MS)
+        broken = self.page.get_by_text("500: Internal Error")
+        await expect(self.composer.or_(broken).first).to_be_visible(timeout=PATIENCE_MS)
+        if await broken.count():  # the stock page can lose a race at its first load: people reload it
+            await self.page.reload()
+            await expect(self.composer).to_be_visible(timeout=PATIENCE_MS)
         told = self.page.get_by_role("button", name=re.compile("okay, let's go", re.IGNORECASE))
         if await told.count():  # what is new in this version
             await told.click()
