@@ -7,9 +7,9 @@ BIN := .venv/bin
 
 help:
 	@echo "make demo    one real conversation with the tools on, one with them off"
-	@echo "make test    static checks, then all tests but most of those on Docker"
+	@echo "make test    static checks, and all tests but most of those on Docker"
 	@echo "make check   static checks alone: import rules and layout, ruff, mypy, open-persona validate"
-	@echo "make test-containers  the rest of them: mishaps, restarts, crowds, the spawner; as root, half an hour"
+	@echo "make test-containers  the rest of them: the stack, mishaps, restarts, crowds; as root, half an hour"
 	@echo "make bench   the benchmarks, one after the other"
 	@echo "make stack   the whole stack in containers (docker compose), for a team; as root or user 1000"
 	@echo "make setup   the environment, opencode and ripgrep, and nothing else"
@@ -31,8 +31,12 @@ check: .venv
 	@$(BIN)/mypy
 	@$(BIN)/open-persona validate
 
-test: setup check
-	@$(BIN)/python -m pytest -m "not containers" -n 2
+# Both at once: the checks use one processor, and the first tests mostly fetch.
+test: setup
+	@$(MAKE) --no-print-directory check & check=$$!; \
+	$(BIN)/python -m pytest -m "not containers" -n 2; tests=$$?; \
+	wait $$check || { echo "The static checks failed: see above, or run 'make check'." >&2; exit 1; }; \
+	exit $$tests
 
 test-containers: setup
 	@$(BIN)/python -m pytest -m containers

@@ -12,8 +12,8 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 DOCKER: Final = Path(__file__).parent / "e2e" / "docker"
-CORE: Final = {"test_hostile.py", "test_stack.py"}
-"""Those on Docker that are no ``containers``: the whole stack, and what a runner can't do."""
+CORE: Final = {"test_hostile.py"}
+"""Those on Docker that are no ``containers``: what a runner can't reach or do."""
 ROWS: Final = {
     "browsers": ("tests/e2e/openwebui/", "tests/e2e/status_page/"),
     "programs": ("tests/conformance/", "tests/e2e/process/", "tests/e2e/docker/"),
