@@ -99,6 +99,7 @@ async def test_a_stolen_token_opens_nothing_while_its_owners_turn_runs(tmp_path:
         assert await inside(bob).told("model_call", *stolen) == {"call": "200"}
         gate.set()
         assert (await turn).text == "slow end"
+        await it.idle()  # the answer's end is sent before the turn is put away
         assert await inside(bob).told("model_call", *stolen) == {"call": "403"}
 
 
