@@ -38,6 +38,7 @@ ANN, BOB = f"ann-{TAG}", f"bob-{TAG}"
 PERSONAS = Path(__file__).resolve().parents[3] / "sidecar" / "personas"
 MODEL = "open-persona/shell"
 BOMB_MS = 15_000
+"""What a command may take: opencode waits that long for a shell that a signal killed."""
 QUOTA_MB = 64
 QUOTA_S = 2.0
 SLOW_S = 6.0
@@ -55,10 +56,7 @@ async def shells(tmp: Path, engine: Engine, **settings: object) -> AsyncIterator
 
 
 def runs(command: str, then: str, within_ms: int = BOMB_MS) -> list[Reply | str]:
-    """A model that runs one command, and says ``then`` when it has ended.
-
-    opencode 1.18 does not notice the end of a shell that a signal killed, and waits for the command's time to run out.
-    """
+    """A model that runs one command, and says ``then`` when it has ended."""
     arguments = {"command": command, "description": "a command", "timeout": within_ms}
     return [Reply(tools=[ToolCall("bash", arguments)]), then]
 

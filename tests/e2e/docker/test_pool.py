@@ -29,7 +29,6 @@ from tests.e2e.process.test_runners import start_sidecar
 from tests.fakes.provider import Reply, running_provider
 
 pytestmark = pytest.mark.real
-KEY = "x-openpersona-compatible-api-key"
 
 
 @pytest.fixture

@@ -50,8 +50,8 @@ class Wire:
     @property
     def chats(self) -> list[ProviderRequest]:
         """What the sidecar got, without Open WebUI's own tasks and lists of models: they come whenever they like."""
-        posted = [request for request in self.sidecar.requests if request.method == "POST"]
-        return [request for request in posted if not request.headers.get("x-openwebui-task")]
+        asked = [request for request in self.sidecar.requests if request.path != "/v1/models"]
+        return [request for request in asked if not request.headers.get("x-openwebui-task")]
 
     def post(self, path: str, body: Mapping[str, Any], **headers: str) -> httpx.Response:
         return self.bob.post(f"{self.webui.url}{path}", json=body, headers=headers)
